@@ -1,0 +1,51 @@
+"""The error codes of the protocol, and the one exception that carries them.
+
+A code is stable: clients act on it. The message is for a person. Whatever an engine did not foresee is ``internal``, and
+its detail stays in the engine's log.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+
+class ErrorCode(StrEnum):
+    """What went wrong, in one word. The comment says what the caller should do."""
+
+    INVALID = "invalid"  # correct the field named in details and send again
+    NOT_FOUND = "not_found"  # there is no such thing for this caller
+    CONFLICT = "conflict"  # read the present state and decide again
+    TOO_LARGE = "too_large"  # send less
+    QUOTA_EXCEEDED = "quota_exceeded"  # delete something or raise the plan
+    FORBIDDEN = "forbidden"  # this caller may not do this
+    WRONG_MODEL = "wrong_model"  # embed again with the model named in details
+    UNKNOWN_METHOD = "unknown_method"  # the peer is older; do without
+    DEADLINE_EXCEEDED = "deadline_exceeded"  # nothing was changed; try again later
+    DRAINING = "draining"  # never executed; ask for the engine again
+    OVERLOADED = "overloaded"  # never executed; wait
+    UNAVAILABLE = "unavailable"  # the process behind the socket could not be reached
+    LOST = "lost"  # the connection ended before the reply: the outcome is unknown
+    DISK_FULL = "disk_full"  # the node's disk, not the plan: nothing was changed
+    INTERNAL = "internal"  # a defect of ours
+
+
+class RemoteError(Exception):
+    """An error that travels over the protocol.
+
+    ``details`` holds only what the client may see: the field at fault, the limit reached, seconds to wait.
+    """
+
+    def __init__(self, code: ErrorCode, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.details = details
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
+
+def invalid(field: str, message: str) -> RemoteError:
+    """Return the error for one bad field, which it names."""
+    return RemoteError(ErrorCode.INVALID, f"{field}: {message}", field=field)
