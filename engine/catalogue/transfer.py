@@ -18,7 +18,7 @@ IMPORT_BATCH_MAX = 500
 """Entries staged in one transaction: a bulk import must not hold up its neighbours' commits."""
 
 
-class EntryExtras(msgspec.Struct, omit_defaults=True, kw_only=True):
+class EntryExtras(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
     """What we know of a memory and Engram's format has no place for. All of it is optional on import."""
 
     version: Annotated[int, Meta(ge=1, le=ID_MAX)] = 1
