@@ -7,9 +7,9 @@ decision. A peer that says it is going away gets no new request; what is in flig
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 import msgspec
 
@@ -133,7 +133,7 @@ class Client(asyncio.Protocol):
         chunk_type: type[T],
         deadline_ms: int = DEADLINE_DEFAULT_MS,
         caller: Caller | None = None,
-    ) -> AsyncIterator[T]:
+    ) -> AsyncGenerator[T]:
         """Yield the chunks of ``method``'s answer. Use a connection of its own: a slow reader holds up the others on it."""
         request = self._request(method, params, None, deadline_ms, caller, "")
         queue: asyncio.Queue[Reply | None] = asyncio.Queue()
@@ -204,8 +204,7 @@ class Client(asyncio.Protocol):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's own transports are no subclass of it
 
     def data_received(self, data: bytes) -> None:
         try:

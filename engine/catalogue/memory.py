@@ -47,7 +47,7 @@ Tag = Annotated[str, Meta(min_length=1, max_length=128)]
 Tags = Annotated[list[Tag], Meta(max_length=64, description="Labels; `a/b` makes a hierarchy.")]
 Metadata = Annotated[dict[str, Any], Meta(description="Any JSON object, at most 16 KiB and 8 levels deep.")]
 Importance = Annotated[float, Meta(ge=0, le=1, description="0 to 1.")]
-Workspace = Annotated[str, Meta(pattern=r"\A[a-z0-9-][a-z0-9_-]{0,63}\Z", description="A separate space for a project.")]
+Workspace = Annotated[str, Meta(pattern=r"^[a-z0-9_-]{1,64}(?![\s\S])", description="A separate space for a project.")]
 TtlSeconds = Annotated[int, Meta(ge=0, le=TTL_SECONDS_MAX, description="Seconds to live; 0 clears the expiry.")]
 MemoryId = Annotated[int, Meta(ge=1, le=ID_MAX, description="A memory's id.")]
 EventTime = Annotated[datetime, Meta(tz=True, description="When it happened, RFC 3339 with an offset.")]
@@ -55,7 +55,7 @@ Timestamp = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 """RFC 3339 in UTC with six decimals, as every answer gives it."""
 
 
-class Scope(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+class Scope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whose memory it is: everyone's, or one user's, session's or agent's, whose ``id`` is then required."""
 
     type: Literal["global", "user", "session", "agent"] = "global"

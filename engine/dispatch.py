@@ -1,0 +1,155 @@
+"""Decides in what order an engine's requests run, and groups writes.
+
+One thread, one connection, no locks. Requests that arrived together form a turn: first its reads, which see only what is
+committed, then all its writes in one transaction, whose fsync they share. A write is answered after that fsync.
+
+Order between concurrent requests is nobody's right; a client that wants it waits for the first answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import apsw
+import msgspec
+import structlog
+
+from engine.catalogue import OPERATIONS, Operation
+from engine.protocol import ErrorCode, RemoteError, Request
+from engine.protocol.limits import DEADLINE_MAX_MS
+from engine.service import Responder
+from engine.store.database import Database
+from engine.tools.handler import Handler
+
+_log = structlog.get_logger()
+
+TURN_REQUESTS_MAX = 128
+"""A turn ends after this many requests, so that new ones are read from the sockets and deadlines are noticed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    request: Request
+    responder: Responder
+    operation: Operation[Any, Any]
+    handler: Handler
+    deadline: float
+
+
+class EngineDispatcher:
+    """Runs handlers against one database."""
+
+    def __init__(self, database: Database, handlers: dict[str, Handler]) -> None:
+        self._database = database
+        self._handlers = handlers
+        self._queue: deque[_Task] = deque()
+        self._scheduled = False
+        self._decoders = {name: msgspec.msgpack.Decoder(OPERATIONS[name].arguments) for name in handlers}
+        self.last_request_at = time.monotonic()
+
+    def dispatch(self, request: Request, responder: Responder) -> None:
+        """Queue one request for the next turn."""
+        handler = self._handlers.get(request.method)
+        if handler is None:
+            responder.error(RemoteError(ErrorCode.UNKNOWN_METHOD, f"there is no method {request.method!r}"))
+            return
+        now = time.monotonic()
+        deadline = now + min(request.deadline_ms, DEADLINE_MAX_MS) / 1000
+        operation = OPERATIONS[request.method]
+        if request.method != "hibernate":
+            self.last_request_at = now
+        self._queue.append(_Task(request, responder, operation, handler, deadline))
+        self._schedule()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits for its turn."""
+        return not self._queue
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._scheduled = False
+        tasks = [self._queue.popleft() for _ in range(min(len(self._queue), TURN_REQUESTS_MAX))]
+        writes = []
+        for task in tasks:
+            if task.operation.kind == "write":
+                writes.append(task)
+            else:
+                self._read(task)
+        if writes:
+            self._write(writes)
+        if self._queue:
+            self._schedule()
+
+    def _read(self, task: _Task) -> None:
+        try:
+            with self._database.read(task.deadline):
+                result = self._run(task)
+        except Exception as error:
+            task.responder.error(_as_remote(error, task.request.method))
+        else:
+            if task.operation.kind == "stream":
+                task.responder.stream(_paced(result))
+            else:
+                task.responder.result(result)
+
+    def _write(self, tasks: list[_Task]) -> None:
+        answers: list[Callable[[], None]] = []
+        try:
+            with self._database.write_group():
+                for task in tasks:
+                    answers.append(self._write_one(task))
+        except Exception as error:  # the transaction is gone: none of its writes has happened
+            failure = _as_remote(error, tasks[0].request.method)
+            for task in tasks:
+                task.responder.error(failure)
+            return
+        for answer in answers:
+            answer()
+
+    def _write_one(self, task: _Task) -> Callable[[], None]:
+        try:
+            with self._database.savepoint():
+                result = self._run(task)
+        except Exception as error:
+            if not self._database.connection.in_transaction:
+                raise
+            failure = _as_remote(error, task.request.method)
+            return lambda: task.responder.error(failure)
+        return lambda: task.responder.result(result)
+
+    def _run(self, task: _Task) -> Any:
+        if time.monotonic() > task.deadline:
+            raise RemoteError(ErrorCode.DEADLINE_EXCEEDED, "the deadline has passed")
+        arguments = self._decoders[task.request.method].decode(task.request.params)
+        return task.handler(self._database, arguments, task.request)
+
+
+def _as_remote(error: Exception, method: str) -> RemoteError:
+    """Return what the client may know of ``error``; the rest goes to the log, without any value from the request."""
+    if isinstance(error, RemoteError):
+        return error
+    if isinstance(error, msgspec.DecodeError):
+        return RemoteError(ErrorCode.INVALID, str(error))
+    if isinstance(error, apsw.InterruptError):
+        return RemoteError(ErrorCode.DEADLINE_EXCEEDED, "the deadline has passed")
+    if isinstance(error, apsw.FullError):
+        return RemoteError(ErrorCode.DISK_FULL, "the disk is full; nothing was changed")
+    _log.error("operation_failed", method=method, error=type(error).__name__, exc_info=error)
+    return RemoteError(ErrorCode.INTERNAL, "an internal error")
+
+
+async def _paced(pieces: Iterator[Any]) -> AsyncIterator[Any]:
+    """Let other requests run between the pieces of a stream."""
+    for piece in pieces:
+        yield piece
+        await asyncio.sleep(0)

@@ -1,0 +1,91 @@
+"""The embedding model in memory, through fastembed. Blocking, and dear to import: only the embedding process does.
+
+Other models than the default one are fastembed's, by name: from ``<models>/<name with / as __>`` if it is there, else from
+where fastembed keeps or finds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from fastembed import TextEmbedding
+from loguru import logger
+from tokenizers import Tokenizer
+
+from engine.embedder.chunker import Span, Token, spans
+from engine.embedder.prepare import is_prepared, model_folder
+from engine.embedder.settings import DEFAULT_MODEL
+
+_DEFAULT_PUBLISHED_AS = "sentence-transformers/all-MiniLM-L6-v2"
+
+_TOKENS_MAX = 512
+"""Models that read more get passages of this length all the same: a passage should be about one thing."""
+
+_QUERY_CHARACTERS_MAX = 8192
+"""Far more than any model here reads of a query; the rest would only be tokenized to be cut off."""
+
+logger.disable("fastembed")  # it writes to stderr by itself; what matters reaches us as an exception
+
+
+class ModelMissing(Exception):
+    """The model is not where it should be; the message says what to do."""
+
+
+class Model:
+    """A loaded model and its tokenizer. ``embed_*`` belong to one thread, ``spans`` may have another."""
+
+    def __init__(self, name: str, embedding: TextEmbedding) -> None:
+        self.name = name
+        self._embedding = embedding
+        # fastembed's own tokenizer truncates and pads; this copy sees every token.
+        inner: Any = embedding.model
+        truncating: Tokenizer = inner.tokenizer
+        self._tokenizer = Tokenizer.from_str(truncating.to_str())
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        truncation: dict[str, Any] = truncating.truncation or {}
+        self.tokens_max = min(int(truncation["max_length"]), _TOKENS_MAX)
+        self._special_tokens: int = truncating.num_special_tokens_to_add(is_pair=False)
+        self.dimensions = len(self.embed_query(["the first text is slow"])[0]) // 4
+
+    @classmethod
+    def load(cls, name: str, models_dir: Path, *, threads: int = 1) -> Self:
+        """Return the model called ``name``. ``ModelMissing`` if it is not there; other errors if it can't be read."""
+        published, folder = name, models_dir / name.replace("/", "__")
+        if name == DEFAULT_MODEL:
+            published, folder = _DEFAULT_PUBLISHED_AS, model_folder(models_dir)
+            if not is_prepared(models_dir):
+                raise ModelMissing(f"{folder} is not there: run `python -m engine.embedder.prepare`")
+        options: dict[str, Any] = {"specific_model_path": str(folder)} if folder.is_dir() else {"cache_dir": str(models_dir)}
+        return cls(name, TextEmbedding(published, threads=threads, **options))
+
+    def embed_documents(self, texts: list[str]) -> list[bytes]:
+        """Return the vector of each passage: little-endian float32 of unit length."""
+        return [_packed(vector) for vector in self._embedding.embed(texts, batch_size=len(texts))]
+
+    def embed_query(self, texts: list[str]) -> list[bytes]:
+        """Return the vector of each query; some models put another instruction before it than before a passage."""
+        starts = [text.strip()[:_QUERY_CHARACTERS_MAX] for text in texts]
+        return [_packed(vector) for vector in self._embedding.query_embed(starts)]
+
+    def spans(self, texts: Sequence[str]) -> list[list[Span]]:
+        """Return the stretches each of ``texts`` is embedded in, each short enough for the model to read whole."""
+        encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        return [
+            spans(
+                text,
+                [Token(*offsets, word) for offsets, word in zip(encoding.offsets, encoding.word_ids, strict=True)],
+                tokens_max=self.tokens_max - self._special_tokens,
+            )
+            for text, encoding in zip(texts, encodings, strict=True)
+        ]
+
+
+def _packed(vector: Any) -> bytes:
+    length = float(np.linalg.norm(vector))
+    if not length > 0 or not np.isfinite(length):
+        raise ValueError("the model gave a vector without a direction")
+    return (vector / length).astype("<f4").tobytes()  # type: ignore[no-any-return]

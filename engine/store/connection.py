@@ -1,0 +1,75 @@
+"""Opens SQLite the way a tenant's file must always be opened.
+
+Pages carry checksums (SQLite's ``cksumvfs``: eight reserved bytes at the end of each page), so that a flipped bit is an error
+and not a wrong answer. sqlite-vec is loaded. A commit is on the disk before it is acknowledged: WAL with synchronous=FULL.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import apsw
+import apsw.sqlite_extra
+import sqlite_vec
+
+CHECKSUM_BYTES = 8
+CHECKSUM_VFS = "cksmvfs"
+
+SQLITE_VERSION_MIN = 3_051_003
+"""3.7.0 to 3.51.2 can lose a commit when a second connection checkpoints while another writes."""
+
+
+def preload() -> None:
+    """Load every extension once, so that later connections of this process and its forks need no file but their own."""
+    if apsw.SQLITE_VERSION_NUMBER < SQLITE_VERSION_MIN:
+        raise RuntimeError(f"SQLite {apsw.sqlite_lib_version()} can lose commits; at least 3.51.3 is needed")
+    connection = apsw.Connection(":memory:")
+    try:
+        if CHECKSUM_VFS not in apsw.vfs_names():
+            apsw.sqlite_extra.load(connection, "cksumvfs")
+        _load_vectors(connection)
+        connection.execute("CREATE VIRTUAL TABLE warm USING fts5 (word); SELECT vec_version()")
+    finally:
+        connection.close()
+
+
+def open_writer(path: Path) -> apsw.Connection:
+    """Open, or create, the file for its one writer."""
+    is_new = not path.exists() or path.stat().st_size == 0
+    connection = apsw.Connection(str(path), vfs=CHECKSUM_VFS)
+    if is_new:
+        connection.reserve_bytes(reserve=CHECKSUM_BYTES)
+    _configure(connection)
+    if connection.pragma("journal_mode", "wal") != "wal":
+        raise RuntimeError("the database is not in WAL mode")
+    connection.pragma("synchronous", "full")
+    connection.pragma("secure_delete", "on")
+    path.chmod(0o600)
+    return connection
+
+
+def open_reader(path: Path) -> apsw.Connection:
+    """Open an existing file for a snapshot that must not move while it is read."""
+    connection = apsw.Connection(str(path), vfs=CHECKSUM_VFS, flags=apsw.SQLITE_OPEN_READWRITE)
+    _configure(connection)
+    connection.pragma("query_only", True)
+    return connection
+
+
+def _configure(connection: apsw.Connection) -> None:
+    connection.set_busy_timeout(5000)
+    _load_vectors(connection)
+    connection.pragma("foreign_keys", True)
+    connection.pragma("trusted_schema", False)
+    connection.pragma("cell_size_check", True)
+    connection.pragma("temp_store", "memory")  # a sort that spills would need a folder that a sandbox does not grant
+    connection.pragma("cache_size", -4096)
+    connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+
+
+def _load_vectors(connection: apsw.Connection) -> None:
+    connection.enable_load_extension(True)
+    try:
+        connection.load_extension(sqlite_vec.loadable_path())
+    finally:
+        connection.enable_load_extension(False)

@@ -1,0 +1,32 @@
+"""``/v1/search`` and ``/v1/stats``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Request, get, post
+from litestar.di import NamedDependency
+
+from engine.catalogue.search import SEARCH, MemorySearch, SearchResult
+from engine.catalogue.statistics import STATS, MemoryStats, Stats
+from gateway.execution import Execution
+from tenants.registry.keys import Principal
+
+
+@post("/search", status_code=200, summary="Search memories", tags=["search"])
+async def search(
+    request: Request[Principal, Any, Any], data: MemorySearch, execution: NamedDependency[Execution]
+) -> SearchResult:
+    """Find memories by words, by meaning, or by both."""
+    result: SearchResult = await execution.run(request.user, SEARCH, data)
+    return result
+
+
+@get("/stats", summary="What is stored", tags=["search"])
+async def stats(request: Request[Principal, Any, Any], execution: NamedDependency[Execution]) -> Stats:
+    """Count what is stored."""
+    result: Stats = await execution.run(request.user, STATS, MemoryStats())
+    return result
+
+
+ROUTES = [search, stats]

@@ -1,0 +1,125 @@
+"""Wiring: routes, what they depend on, how errors are shown. No behaviour of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from litestar import Litestar, Request, Response, Router
+from litestar.contrib.jinja import JinjaTemplateEngine
+from litestar.datastructures import CacheControlHeader
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, License, SecurityScheme
+from litestar.static_files import create_static_files_router
+from litestar.template import TemplateConfig
+from litestar.types import ASGIApp
+
+from engine import VERSION
+from gateway.admission import Admission, SignupLimit
+from gateway.api import errors, keys, memories, operations, search, signup, transfer
+from gateway.console.pages import PAGES, STATIC, TEMPLATES
+from gateway.console.plan_rows import plan_rows
+from gateway.console.rendering import problem_page, wants_page
+from gateway.execution import Execution
+from gateway.mcp import endpoint
+from gateway.metrics import Metrics
+from gateway.readiness import ReadinessProbe
+from gateway.settings import GatewaySettings
+from gateway.telemetry import Telemetry
+from gateway.upload import Spool
+from quotas.rate_limiter import RateLimiter
+from tenants.registry.registry import Registry
+
+BODY_BYTES_MAX = 8 * 1024 * 1024
+_YEAR_S = 365 * 24 * 60 * 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dependencies:
+    """What handlers may ask for, each under the name of its field."""
+
+    settings: GatewaySettings
+    registry: Registry
+    execution: Execution
+    limiter: RateLimiter
+    readiness: ReadinessProbe
+    metrics: Metrics
+
+
+def create_app(given: Dependencies) -> ASGIApp:
+    """Return the gateway's ASGI application."""
+    settings = given.settings
+    signup_limit = SignupLimit(given.limiter, per_minute=settings.signups_per_minute)
+    v1 = Router(
+        path="/v1",
+        route_handlers=[
+            *memories.ROUTES,
+            *search.ROUTES,
+            *transfer.ROUTES,
+            *keys.ROUTES,
+            *endpoint.ROUTES,
+        ],
+        middleware=[Admission(given.registry, given.limiter)],
+        security=[{"key": []}],
+    )
+    static = create_static_files_router(
+        path="/static",
+        directories=[STATIC],
+        include_in_schema=False,
+        cache_control=CacheControlHeader(max_age=_YEAR_S, public=True, immutable=True),
+    )
+    app = Litestar(
+        route_handlers=[*PAGES, static, *signup.ROUTES, *operations.ROUTES, v1],
+        dependencies={
+            "settings": _always(settings),
+            "registry": _always(given.registry),
+            "execution": _always(given.execution),
+            "readiness": _always(given.readiness),
+            "metrics": _always(given.metrics),
+            "signup_limit": _always(signup_limit),
+            "spool": _always(Spool(settings.data_folder / "spool")),
+            "public_url": _always(settings.public_url),
+            "plans": _always(plan_rows()),
+        },
+        exception_handlers={Exception: _show_error},
+        request_max_body_size=BODY_BYTES_MAX,
+        template_config=TemplateConfig(directory=TEMPLATES, engine=JinjaTemplateEngine),
+        openapi_config=_openapi(settings.public_url),
+        logging_config=None,
+    )
+    return Telemetry(app, given.metrics.requests)
+
+
+def _always(value: Any) -> Provide:
+    provider: Callable[[], Any] = lambda: value  # noqa: E731
+    return Provide(provider, sync_to_thread=False, use_cache=True)
+
+
+def _show_error(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """Answer a program with a problem, and a person outside the API with a page."""
+    problem = errors.as_problem(error)
+    if wants_page(request) and not request.scope["path"].startswith("/v1/"):
+        return problem_page(
+            errors.CODES[problem.code][0], request_id=request.scope["state"]["request_id"], headers=problem.headers
+        ).to_asgi_response(request.app, request)  # type: ignore[return-value]
+    return errors.response(problem)
+
+
+def _openapi(public_url: str) -> OpenAPIConfig:
+    return OpenAPIConfig(
+        title="Engram Cloud",
+        version=VERSION,
+        description="A private memory database for AI agents. Errors are application/problem+json with a stable `code`.",
+        license=License(name="Apache-2.0", identifier="Apache-2.0"),
+        path="/schema",
+        render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+        components=Components(
+            security_schemes={
+                "key": SecurityScheme(type="http", scheme="bearer", description="A key: ek_live_…", bearer_format="ek_live_")
+            }
+        ),
+        servers=[],
+    )

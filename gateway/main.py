@@ -1,0 +1,92 @@
+"""The gateway's process.
+
+Start: settings, control plane, lines to embedder, host and replicator, router, application, the embedding pump, then the
+port. Stop, in the reverse order: the port takes nothing new, what is in flight is answered, the pump ends, lines close.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from contextlib import AsyncExitStack
+
+import structlog
+import uvloop
+from granian.constants import Interfaces
+from granian.http import HTTP1Settings
+from granian.server.embed import Server
+
+from engine import log
+from engine.embedder.client import EmbedderClient
+from engine.link import Link
+from engine.process import die_with_parent, stop_event
+from gateway.app import Dependencies, create_app
+from gateway.embedding_pump import EmbeddingPump
+from gateway.execution import Execution
+from gateway.metrics import Metrics
+from gateway.readiness import Parts, ReadinessProbe
+from gateway.settings import GatewaySettings
+from quotas.rate_limiter import RateLimiter
+from tenants.registry.registry import Registry
+from tenants.router import Router
+
+_log = structlog.get_logger()
+
+_HEADERS_READ_MS = 15_000
+"""A client that takes longer to send its headers holds a connection for nothing."""
+
+
+async def serve(settings: GatewaySettings) -> None:
+    """Serve until SIGTERM."""
+    stop = stop_event(asyncio.get_running_loop())
+    run_folder = settings.data_folder / "run"
+    async with AsyncExitStack() as stack:
+        registry = await stack.enter_async_context(
+            Registry(settings.database_url, master_key=settings.master_key, signup_plan=settings.signup_plan)
+        )
+        embedder = await stack.enter_async_context(EmbedderClient(run_folder / "embed.sock"))
+        host = await stack.enter_async_context(Link(run_folder / "host.sock"))
+        replicator = await stack.enter_async_context(Link(run_folder / "replica.sock"))
+        pump = EmbeddingPump(embedder)
+        router = await stack.enter_async_context(Router(host, pending=pump.note))
+        parts = Parts(registry=registry, host=host, embedder=embedder, replicator=replicator)
+        app = create_app(
+            Dependencies(
+                settings=settings,
+                registry=registry,
+                execution=Execution(router, embedder, pump),
+                limiter=RateLimiter(time.monotonic),
+                readiness=ReadinessProbe(parts),
+                metrics=Metrics(parts, pump),
+            )
+        )
+        server = Server(
+            app,
+            address=settings.host,
+            port=settings.port,
+            interface=Interfaces.ASGI,
+            websockets=False,
+            log_enabled=False,
+            http1_settings=HTTP1Settings(header_read_timeout=_HEADERS_READ_MS, pipeline_flush=True),
+        )
+        async with asyncio.TaskGroup() as tasks:
+            pumping = tasks.create_task(pump.run(router))
+            serving = tasks.create_task(server.serve())
+            _log.info("gateway_started", pid=os.getpid(), host=settings.host, port=settings.port)
+            await stop.wait()
+            server.stop()  # type: ignore[no-untyped-call]
+            await serving
+            pumping.cancel()
+    _log.info("gateway_stopped")
+
+
+def main() -> None:
+    """Run the gateway in this process."""
+    die_with_parent()
+    log.configure("gateway")
+    uvloop.run(serve(GatewaySettings.from_environment(os.environ)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""The metrics of this node: the gateway's own, and what host, embedder and replicator tell when they are asked."""
+
+from __future__ import annotations
+
+import contextlib
+
+from prometheus_client import CollectorRegistry, Gauge, GCCollector, PlatformCollector, ProcessCollector
+
+from engine.protocol import RemoteError
+from gateway.embedding_pump import EmbeddingPump
+from gateway.readiness import Parts
+from gateway.telemetry import RequestMetrics
+from tenants.host.messages import HostStatus
+from tenants.replica.messages import ReplicaStatus
+
+
+class Metrics:
+    """One collector registry per application, so that two can live in one process."""
+
+    def __init__(self, parts: Parts, pump: EmbeddingPump) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = RequestMetrics(self.registry)
+        self._parts = parts
+        self._pump = pump
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self.registry)
+        self._up = Gauge("engram_part_up", "Whether a part answers.", ("part",), registry=self.registry)
+        self._engines = self._gauge("engram_engines", "Engines that run.")
+        self._starts = self._gauge("engram_engine_starts", "Engines started since the host began.")
+        self._hibernations = self._gauge("engram_engine_hibernations", "Engines put to sleep since the host began.")
+        self._crashes = self._gauge("engram_engine_crashes", "Engines that ended by themselves since the host began.")
+        self._texts = self._gauge("engram_embedder_texts", "Texts embedded since the embedder began.")
+        self._batches = self._gauge("engram_embedder_batches", "Batches run since the embedder began.")
+        self._seconds = self._gauge("engram_embedder_seconds", "Seconds spent embedding since the embedder began.")
+        self._queued = self._gauge("engram_embedder_queued", "Passages that wait for the embedder.")
+        self._waiting = self._gauge("engram_pending_tenants", "Tenants known to have texts without vectors.")
+        self._folders = self._gauge("engram_tenants_on_disk", "Tenants with a folder on this node.")
+        self._bytes = self._gauge("engram_tenants_bytes", "Bytes of all tenants' folders on this node.")
+
+    async def refresh(self) -> None:
+        """Ask the other parts; one that does not answer shows as down and keeps its last figures."""
+        for part, ask in (("host", self._ask_host), ("embedder", self._ask_embedder), ("replicator", self._ask_replicator)):
+            self._up.labels(part).set(0)
+            with contextlib.suppress(RemoteError):
+                await ask()
+                self._up.labels(part).set(1)
+        self._waiting.set(self._pump.waiting)
+
+    async def _ask_host(self) -> None:
+        status = await self._parts.host.call("status", result_type=HostStatus, deadline_ms=1000)
+        self._engines.set(status.engines)
+        self._starts.set(status.starts_total)
+        self._hibernations.set(status.hibernations_total)
+        self._crashes.set(status.crashes_total)
+
+    async def _ask_embedder(self) -> None:
+        status = await self._parts.embedder.status()
+        self._texts.set(status.texts_total)
+        self._batches.set(status.batches_total)
+        self._seconds.set(status.seconds_total)
+        self._queued.set(status.queued)
+
+    async def _ask_replicator(self) -> None:
+        status = await self._parts.replicator.call("status", result_type=ReplicaStatus, deadline_ms=1000)
+        self._folders.set(status.tenants)
+        self._bytes.set(status.bytes)
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(name, text, registry=self.registry)

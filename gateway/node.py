@@ -1,0 +1,178 @@
+"""One node on this machine: its folder, its lock, and the supervisor that keeps its programs running."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import pwd
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from gateway.settings import GatewaySettings
+
+_PR_SET_PDEATHSIG = 1
+_STOP_S = 45.0
+_LOG_BYTES_MAX = 50_000_000
+
+_FOLDERS = ("run", "run/engines", "tenants", "spool", "log", "models")
+
+_DEFAULTS = {
+    "ENGRAM_ENGINE_IDLE_SECONDS": "300",
+    "ENGRAM_EMBEDDING_MODEL": "all-MiniLM-L6-v2+int8",
+    "HF_HUB_OFFLINE": "0",
+}
+"""What the supervisor's configuration names and the environment may leave out."""
+
+
+class CannotStart(Exception):
+    """The node can't be started; the message is one line that says why and what to do."""
+
+
+class Node:
+    """A node's folder, locked by this process, and its supervisor."""
+
+    def __init__(self, settings: GatewaySettings, environment: Mapping[str, str]) -> None:
+        self._settings = settings
+        self._folder = settings.data_folder
+        self._models_folder = Path(environment.get("ENGRAM_MODELS_DIR") or self._folder / "models").resolve()
+        self._environment = (
+            _DEFAULTS
+            | dict(environment)
+            | {
+                "ENGRAM_DATA_DIR": str(self._folder),
+                "ENGRAM_MODELS_DIR": str(self._models_folder),
+                "ENGRAM_PYTHON": sys.executable,
+                "ENGRAM_USER": environment.get("ENGRAM_USER") or pwd.getpwuid(os.geteuid()).pw_name,
+            }
+        )
+        self._lock: int | None = None
+        self._supervisor: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log_path(self) -> Path:
+        """Where the programs' log lines go."""
+        return self._folder / "log" / "engram.log"
+
+    def claim(self) -> None:
+        """Make the folder and take its lock; ``CannotStart`` if another node has the folder or the port."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self._folder / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise CannotStart(f"The folder {self._folder} can't be written: {error.strerror}.") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            other = os.pread(self._lock, 32, 0).decode(errors="replace").strip()
+            message = f"The folder {self._folder} is in use by another engram up (process {other or 'unknown'})."
+            raise CannotStart(message) from None
+        os.truncate(self._lock, 0)
+        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        self._check_port()
+        self._make_folders()
+
+    def prepare_model(self) -> bool:
+        """Make the embedding model if it is not there, showing the steps; whether it is there now."""
+        command = [sys.executable, "-P", "-m", "engine.embedder.prepare", "--models-dir", str(self._models_folder)]
+        return subprocess.run(command, env=self._environment, check=False).returncode == 0  # noqa: S603
+
+    def start(self, *, log_to_terminal: bool) -> None:
+        """Start the supervisor and with it all programs."""
+        with contextlib.ExitStack() as stack:
+            output = None if log_to_terminal else stack.enter_context(self._open_log())
+            # In a session of its own: a Ctrl-C in the terminal reaches us alone, and we end things in their order.
+            self._supervisor = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-P", "-m", "supervisor.supervisord", "-n", "-c", str(_configuration())],
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
+                cwd="/",
+            )
+
+    def running(self) -> bool:
+        """Whether the supervisor lives."""
+        return self._supervisor is not None and self._supervisor.poll() is None
+
+    def stop(self) -> None:
+        """End all programs in their order and wait for it."""
+        if self._supervisor is None:
+            return
+        if self._supervisor.poll() is None:
+            self._supervisor.send_signal(signal.SIGTERM)
+            try:
+                self._supervisor.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                self._supervisor.kill()
+                self._supervisor.wait()
+
+    def _open_log(self) -> contextlib.AbstractContextManager[int]:
+        if self.log_path.exists() and self.log_path.stat().st_size > _LOG_BYTES_MAX:
+            self.log_path.replace(self.log_path.with_suffix(".log.1"))
+        descriptor = os.open(self.log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return _Closing(descriptor)
+
+    def _check_port(self) -> None:
+        host, port = self._settings.host, self._settings.port
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that is only lingering is free
+            try:
+                probe.bind((host, port))
+                probe.listen(1)
+            except OSError as error:
+                message = f"Port {port} on {host} can't be used: {error.strerror}. Set ENGRAM_PORT to another one."
+                raise CannotStart(message) from error
+
+    def _make_folders(self) -> None:
+        try:
+            for name in _FOLDERS:
+                (self._folder / name).mkdir(mode=0o700, exist_ok=True)
+            for stale in (*self._folder.glob("run/*.sock"), *self._folder.glob("run/engines/*.sock")):
+                stale.unlink(missing_ok=True)
+            user = self._environment["ENGRAM_USER"]
+            if user != pwd.getpwuid(os.geteuid()).pw_name:
+                self._give_to(user)
+        except KeyError as error:
+            raise CannotStart(f"There is no user {self._environment['ENGRAM_USER']} on this machine.") from error
+        except OSError as error:
+            raise CannotStart(f"The folder {self._folder} can't be prepared: {error}.") from error
+
+    def _give_to(self, user: str) -> None:
+        """Make the folder's owner the user that the programs run as."""
+        account = pwd.getpwnam(user)
+        for path in (self._folder, *(self._folder / name for name in _FOLDERS)):
+            os.chown(path, account.pw_uid, account.pw_gid)
+
+
+class _Closing:
+    """A file descriptor as a context manager."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def __enter__(self) -> int:
+        return self._descriptor
+
+    def __exit__(self, *exc_info: object) -> None:
+        os.close(self._descriptor)
+
+
+def _configuration() -> Path:
+    """Return the supervisor's configuration: beside us in a wheel, in ``infra/`` in a checkout."""
+    packaged = Path(__file__).with_name("supervisord.conf")
+    return packaged if packaged.exists() else Path(__file__).parent.parent / "infra" / "supervisord.conf"
+
+
+def _end_with_parent() -> None:
+    """In the forked child: when ``engram up`` is killed, the supervisor gets SIGTERM and ends everything in order."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)

@@ -1,0 +1,101 @@
+"""Whether requests can be served, part by part. The answer is kept for a moment, however often it is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from sqlalchemy.exc import SQLAlchemyError
+
+from engine.embedder.client import EmbedderClient
+from engine.link import Link
+from engine.protocol import RemoteError
+from tenants.host.messages import HostStatus
+from tenants.registry.registry import Registry
+from tenants.replica.messages import ReplicaStatus
+
+_KEPT_S = 0.5
+_ASK_MS = 1_000
+
+
+class Readiness(msgspec.Struct):
+    """``ready``; ``degraded`` when requests are served but not all that belongs to it; ``unavailable`` when not."""
+
+    status: str
+    parts: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Whom to ask."""
+
+    registry: Registry
+    host: Link
+    embedder: EmbedderClient
+    replicator: Link
+
+
+class ReadinessProbe:
+    """Asks every part."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._checked_at = -_KEPT_S
+        self._last = Readiness("unavailable", {})
+        self._checking = asyncio.Lock()
+
+    async def check(self) -> Readiness:
+        """Return the present readiness, at most half a second old."""
+        async with self._checking:
+            if time.monotonic() - self._checked_at >= _KEPT_S:
+                self._last = await self._ask()
+                self._checked_at = time.monotonic()
+            return self._last
+
+    async def _ask(self) -> Readiness:
+        questions: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
+            "control_plane": self._control_plane,
+            "host": self._host,
+            "embedder": self._embedder,
+            "replicator": self._replicator,
+        }
+        answers = await asyncio.gather(*(_answered(question) for question in questions.values()))
+        parts = dict(zip(questions, answers, strict=True))
+        # What an engine is confined by today: a process, a folder and a file of its own, nothing the kernel enforces beyond.
+        parts["isolation"] = {"status": "ready", "level": "process"}
+        if any(parts[name]["status"] != "ready" for name in ("control_plane", "host")):
+            return Readiness("unavailable", parts)
+        ready = all(part["status"] == "ready" for part in parts.values())
+        return Readiness("ready" if ready else "degraded", parts)
+
+    async def _control_plane(self) -> dict[str, Any]:
+        await self._parts.registry.ping()
+        return {"status": "ready"}
+
+    async def _host(self) -> dict[str, Any]:
+        status = await self._parts.host.call("status", result_type=HostStatus, deadline_ms=_ASK_MS)
+        if not status.fork_server:
+            return {"status": "unavailable", "reason": "the fork server is not running"}
+        return {"status": "ready", "engines": status.engines}
+
+    async def _embedder(self) -> dict[str, Any]:
+        status = await self._parts.embedder.status()
+        if status.state != "ready":
+            return {"status": "unavailable", "reason": status.reason or status.state}
+        return {"status": "ready", "model": status.model, "dimensions": status.dimensions}
+
+    async def _replicator(self) -> dict[str, Any]:
+        status = await self._parts.replicator.call("status", result_type=ReplicaStatus, deadline_ms=_ASK_MS)
+        return {"status": "ready", "replicating": status.replicating, "tenants": status.tenants}
+
+
+async def _answered(question: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+    try:
+        async with asyncio.timeout(_ASK_MS / 1000 + 1):
+            return await question()
+    except (RemoteError, SQLAlchemyError, TimeoutError, OSError) as error:
+        return {"status": "unavailable", "reason": "does not answer", "error": type(error).__name__}

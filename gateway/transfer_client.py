@@ -1,0 +1,109 @@
+"""Export and import as a client: files on one side, the HTTP interface on the other, progress in between."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import httpx
+
+_TIMEOUT = httpx.Timeout(30.0, read=900.0)
+_PIECE_BYTES = 256 * 1024
+_POLL_S = 0.5
+
+
+class TransferFailed(Exception):
+    """The transfer did not happen; the message says why."""
+
+
+def export(url: str, key: str, output: Path) -> None:
+    """Write the export to ``output``, which appears only when it is complete."""
+    partial = output.with_name(output.name + ".part")
+    try:
+        with _client(url, key) as client, client.stream("GET", "/v1/export") as response:
+            if response.is_error:
+                response.read()
+                raise TransferFailed(_explain(response))
+            with partial.open("wb") as file:
+                for piece in response.iter_bytes():
+                    file.write(piece)
+                file.flush()
+                os.fsync(file.fileno())
+        partial.replace(output)
+    except OSError as error:
+        raise TransferFailed(f"{output} can't be written: {error.strerror}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    click.echo(f"Exported to {output} ({output.stat().st_size:,} bytes).")
+
+
+def import_file(url: str, key: str, source: Path, *, wait: bool) -> None:
+    """Send ``source`` and, with ``wait``, show how its memories become findable by meaning."""
+    size = source.stat().st_size
+    with _client(url, key) as client:
+        with click.progressbar(length=size, label="Sending ") as bar:
+            headers = {"Content-Type": "application/json", "Content-Length": str(size)}
+            response = client.post("/v1/import", content=_pieces(source, bar), headers=headers)
+        if response.is_error:
+            raise TransferFailed(_explain(response))
+        outcome = response.json()
+        click.echo(f"Imported {outcome['imported']:,}, skipped {outcome['skipped']:,} that were there already.")
+        if outcome["id_map"]:
+            click.echo(f"{len(outcome['id_map']):,} ids were taken and have changed.")
+        if wait:
+            _await_embeddings(client)
+
+
+def _await_embeddings(client: httpx.Client) -> None:
+    pending = total = _pending(client)
+    if not total:
+        return
+    with click.progressbar(length=total, label="Learning the meaning") as bar:
+        while pending:
+            time.sleep(_POLL_S)
+            remaining = _pending(client)
+            bar.update(max(0, pending - remaining))
+            pending = remaining
+
+
+def _pending(client: httpx.Client) -> int:
+    while True:
+        response = client.get("/v1/stats")
+        if response.status_code in (429, 503):
+            time.sleep(float(response.headers.get("Retry-After", "1")))
+            continue
+        if response.is_error:
+            raise TransferFailed(_explain(response))
+        return int(response.json()["pending_embeddings"])
+
+
+def _pieces(source: Path, bar: Any) -> Iterator[bytes]:
+    with source.open("rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            yield piece
+            bar.update(len(piece))
+
+
+@contextlib.contextmanager
+def _client(url: str, key: str) -> Iterator[httpx.Client]:
+    try:
+        with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=_TIMEOUT) as client:
+            yield client
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise TransferFailed(f"{url} does not answer: {error}") from error
+    except ValueError as error:  # a key that is no header value
+        raise TransferFailed("the key has characters that no key has") from error
+
+
+def _explain(response: httpx.Response) -> str:
+    try:
+        problem = response.json()
+        message = problem.get("detail") or problem["title"]
+    except (ValueError, KeyError, AttributeError):
+        return f"the service answered {response.status_code}"
+    return f"{message} ({problem.get('code', response.status_code)})"

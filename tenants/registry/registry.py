@@ -1,0 +1,127 @@
+"""The control plane as the gateway uses it: one object, opened at the start and closed at the end.
+
+Every change is committed before it takes effect in memory, and takes effect in memory before the call returns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+import argon2
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from engine.protocol.moment import system_clock
+from tenants.registry import keys, pepper, signup
+from tenants.registry.database import open_database
+from tenants.registry.keys import SCOPES, KeyDirectory, KeyRecord, Principal
+from tenants.registry.signup import EmailTaken, SignedUp
+
+
+class Registry:
+    """Organizations, databases, people and keys. An async context manager."""
+
+    def __init__(self, url: str, *, master_key: bytes | None, signup_plan: str) -> None:
+        self._url = url
+        self._master_key = master_key
+        self._signup_plan = signup_plan
+        self._passwords = argon2.PasswordHasher()
+        self._engine: AsyncEngine
+        self._keys: KeyDirectory
+
+    async def __aenter__(self) -> Self:
+        self._engine = await open_database(self._url)
+        async with self._engine.begin() as connection:
+            self._keys = KeyDirectory(await pepper.key_pepper(connection, self._master_key))
+            await self._keys.load(connection)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._engine.dispose()
+
+    async def ping(self) -> None:
+        """Raise if the database does not answer."""
+        async with self._engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    def find_key(self, key: str) -> Principal | None:
+        """Return what a well-formed key stands for, from memory; ``None`` if it is unknown, revoked or expired."""
+        return self._keys.find(key, system_clock())
+
+    async def sign_up(self, *, email: str, password: str, organization: str) -> SignedUp:
+        """Make an account; ``InvalidField`` or ``EmailTaken`` when that can't be."""
+        email = signup.check_email(email)
+        signup.check_password(password)
+        organization = signup.check_name(organization, "organization")
+        password_hash = await asyncio.to_thread(self._passwords.hash, password)
+        now = system_clock()
+        try:
+            async with self._engine.begin() as connection:
+                organization_id, database_id = await signup.create_account(
+                    connection,
+                    email=email,
+                    password_hash=password_hash,
+                    organization=organization,
+                    plan=self._signup_plan,
+                    now=now,
+                )
+                key, record = await keys.create(
+                    connection,
+                    self._keys,
+                    tenant=database_id,
+                    name="first key",
+                    scopes=SCOPES,
+                    expires_at=None,
+                    now=now,
+                )
+        except IntegrityError as error:  # two sign-ups with one address at the same moment
+            raise EmailTaken from error
+        self._admit(key, record, database_id, organization_id, self._signup_plan)
+        return SignedUp(organization=organization_id, database=database_id, api_key=key)
+
+    async def create_key(
+        self, owner: Principal, *, name: str, scopes: tuple[str, ...], expires_at: int | None
+    ) -> tuple[str, KeyRecord]:
+        """Make another key for the owner's database; return it, for the only time, with its record."""
+        name = signup.check_name(name, "name")
+        async with self._engine.begin() as connection:
+            key, record = await keys.create(
+                connection,
+                self._keys,
+                tenant=owner.tenant,
+                name=name,
+                scopes=scopes,
+                expires_at=expires_at,
+                now=system_clock(),
+            )
+        self._admit(key, record, owner.tenant, owner.organization, owner.plan)
+        return key, record
+
+    async def list_keys(self, owner: Principal) -> list[KeyRecord]:
+        """Return the keys of the owner's database."""
+        async with self._engine.connect() as connection:
+            return await keys.list_all(connection, owner.tenant)
+
+    async def revoke_key(self, owner: Principal, key_id: str) -> bool:
+        """End a key of the owner's database; whether there was one."""
+        async with self._engine.begin() as connection:
+            revoked = await keys.revoke(connection, tenant=owner.tenant, key_id=key_id, now=system_clock())
+        if revoked:
+            self._keys.remove(key_id)
+        return revoked
+
+    def _admit(self, key: str, record: KeyRecord, tenant: str, organization: str, plan: str) -> None:
+        principal = Principal(
+            key_id=record.id,
+            tenant=tenant,
+            organization=organization,
+            plan=plan,
+            scopes=record.scopes,
+            expires_at=record.expires_at,
+        )
+        self._keys.add(self._keys.digest(key), principal)

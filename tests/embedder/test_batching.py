@@ -1,0 +1,177 @@
+"""Requests share batches, queries go first, and nobody waits for what nobody wants.
+
+The model is the real one behind a gate: while the gate is closed the first batch is under way and everything else queues,
+so that what is in the next batch does not depend on the clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from engine.embedder.batch import BATCH_TEXTS_MAX, BATCH_TOKENS_MAX, QUERIES_QUEUED_MAX, Batcher
+from engine.embedder.model import Model
+from engine.protocol import ErrorCode, RemoteError
+
+
+class GatedModel:
+    """The real model, which waits at a gate and notes what it was given."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self.gate = threading.Event()
+        self.entered = threading.Event()
+        self.batches: list[list[str]] = []
+
+    def embed_documents(self, texts: list[str]) -> list[bytes]:
+        return self._embed(self._model.embed_documents, texts)
+
+    def embed_query(self, texts: list[str]) -> list[bytes]:
+        return self._embed(self._model.embed_query, texts)
+
+    def _embed(self, embed: Callable[[list[str]], list[bytes]], texts: list[str]) -> list[bytes]:
+        self.entered.set()
+        assert self.gate.wait(60)
+        self.batches.append(texts)
+        if "bad" in texts:
+            raise ValueError("a text that the model cannot take")
+        return embed(texts)
+
+
+@pytest.fixture
+def gated(model: Model) -> GatedModel:
+    return GatedModel(model)
+
+
+async def occupy(tasks: asyncio.TaskGroup, batcher: Batcher, gated: GatedModel) -> None:
+    """Have the model busy with a first query."""
+    tasks.create_task(batcher.query("first", 1))
+    await asyncio.to_thread(gated.entered.wait)
+
+
+async def settle() -> None:
+    """Let every task run until it waits."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_concurrent_queries_share_a_batch_and_go_ahead_of_documents(gated: GatedModel) -> None:
+    async with Batcher(gated) as batcher, asyncio.TaskGroup() as tasks:
+        await occupy(tasks, batcher, gated)
+        tasks.create_task(batcher.documents(["a document"], [2]))
+        for number in range(3):
+            tasks.create_task(batcher.query(f"query {number}", 2))
+        await settle()
+        assert batcher.queued == 4
+        gated.gate.set()
+
+    assert gated.batches == [["first"], ["query 0", "query 1", "query 2"], ["a document"]]
+    assert (batcher.texts_total, batcher.batches_total, batcher.queued) == (5, 3, 0)
+
+
+async def test_each_caller_gets_its_own_vectors_in_its_own_order(gated: GatedModel, model: Model) -> None:
+    async with Batcher(gated) as batcher, asyncio.TaskGroup() as tasks:
+        await occupy(tasks, batcher, gated)
+        texts = [[f"{name} {'word ' * (7 - number)}" for number in range(5)] for name in ("red", "green")]
+        answers = [tasks.create_task(batcher.documents(one, [9 - number for number in range(5)])) for one in texts]
+        await settle()
+        gated.gate.set()
+
+    import numpy as np
+
+    for one, answer in zip(texts, answers, strict=True):
+        for text, vector in zip(one, answer.result(), strict=True):
+            alone = np.frombuffer(model.embed_documents([text])[0], "<f4")
+            assert alone @ np.frombuffer(vector, "<f4") > 0.98
+
+
+async def test_a_batch_is_sorted_and_bounded_and_documents_take_turns(gated: GatedModel) -> None:
+    async with Batcher(gated) as batcher, asyncio.TaskGroup() as tasks:
+        await occupy(tasks, batcher, gated)
+        long = [(f"long {number}", 200) for number in range(6)]
+        tasks.create_task(batcher.documents([text for text, _ in long], [tokens for _, tokens in long]))
+        tasks.create_task(batcher.documents(["short"], [3]))
+        tasks.create_task(batcher.documents([f"tiny {number}" for number in range(40)], [1] * 40))
+        await settle()
+        gated.gate.set()
+
+    tokens = dict(long) | {"short": 3} | {f"tiny {number}": 1 for number in range(40)}
+    document_batches = gated.batches[1:]
+    for batch in document_batches:
+        lengths = [tokens[text] for text in batch]
+        assert sorted(lengths) == lengths
+        assert len(batch) <= BATCH_TEXTS_MAX
+        assert len(batch) * max(lengths) <= BATCH_TOKENS_MAX
+    assert "short" in document_batches[0]
+    assert sorted(tokens) == sorted(text for batch in document_batches for text in batch)
+
+
+async def test_a_request_given_up_is_never_embedded(gated: GatedModel) -> None:
+    async with Batcher(gated) as batcher, asyncio.TaskGroup() as tasks:
+        await occupy(tasks, batcher, gated)
+        given_up = [
+            tasks.create_task(batcher.query("cancelled query", 2)),
+            tasks.create_task(batcher.documents([f"cancelled {number}" for number in range(50)], [2] * 50)),
+        ]
+        kept = tasks.create_task(batcher.documents(["kept"], [1]))
+        await settle()
+        for task in given_up:
+            task.cancel()
+        await settle()
+        gated.gate.set()
+        await kept
+
+    assert gated.batches == [["first"], ["kept"]]
+    assert batcher.queued == 0
+
+
+async def test_more_than_may_wait_is_refused_at_once(gated: GatedModel) -> None:
+    async with Batcher(gated) as batcher, asyncio.TaskGroup() as tasks:
+        await occupy(tasks, batcher, gated)
+        waiting = [tasks.create_task(batcher.query("waits", 1)) for _ in range(QUERIES_QUEUED_MAX)]
+        await settle()
+
+        with pytest.raises(RemoteError) as refused:
+            await batcher.query("one too many", 1)
+
+        assert refused.value.code == ErrorCode.OVERLOADED
+        document = tasks.create_task(batcher.documents(["another lane"], [2]))
+        await settle()
+        for task in waiting:
+            task.cancel()
+        gated.gate.set()
+        assert len(await document) == 1
+
+
+async def test_a_text_the_model_cannot_take_fails_alone(gated: GatedModel) -> None:
+    async with Batcher(gated) as batcher, asyncio.TaskGroup() as tasks:
+        await occupy(tasks, batcher, gated)
+        good = tasks.create_task(batcher.query("good", 1))
+        bad = asyncio.gather(batcher.query("bad", 1), return_exceptions=True)
+        await settle()
+        gated.gate.set()
+        (failure,) = await bad
+        assert len(await good) == 384 * 4
+
+    assert isinstance(failure, RemoteError)
+    assert failure.code == ErrorCode.INTERNAL
+
+
+async def test_ending_refuses_what_waits_and_finishes_what_is_under_way(gated: GatedModel) -> None:
+    async with Batcher(gated) as batcher:
+        under_way = asyncio.gather(batcher.query("first", 1))
+        await asyncio.to_thread(gated.entered.wait)
+        waiting = asyncio.gather(batcher.query("waits", 1), return_exceptions=True)
+        await settle()
+        batcher.close()
+        gated.gate.set()
+        (refusal,) = await waiting
+        await under_way
+
+    assert isinstance(refusal, RemoteError)
+    assert refusal.code == ErrorCode.DRAINING
+    with pytest.raises(RemoteError):
+        await batcher.query("late", 1)
