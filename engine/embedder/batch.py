@@ -155,7 +155,7 @@ class Batcher:
         return (await self._embed(self._queries, [text], [tokens]))[0]
 
     async def documents(self, texts: Iterable[str], tokens: Iterable[int]) -> list[bytes]:
-        """Return the vectors of passages and, beside them, of how many tokens each is."""
+        """Return the vectors of passages; ``tokens`` says how long each is."""
         return await self._embed(self._documents, list(texts), list(tokens))
 
     def close(self) -> None:

@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from math import exp, expm1, fsum, log, log1p, sqrt
+from operator import itemgetter
 from typing import Literal
 
 Mode = Literal["keyword", "semantic", "hybrid"]
 
 BM25_SHARE = 0.4
-"""How much of the keyword part depends on bm25, which tells apart memories that cover the same words. Flat between .2 and .5."""
+"""How much of the keyword part depends on bm25, which tells apart memories that cover the same words. Flat from .2 to .6."""
 
 KEYWORD_CERTAINTY = 0.95
 """A memory may hold every word of a query and mean something else. Below 1 so that meaning still orders such memories."""
@@ -94,7 +95,7 @@ class Ranked:
     """What the cosine contributed, 0 to 1."""
 
 
-def fuse(candidates: Iterable[Candidate], corpus: Corpus, mode: Mode = "hybrid") -> list[Ranked]:
+def fuse(candidates: Iterable[Candidate], corpus: Corpus, mode: Mode = "hybrid", *, limit: int | None = None) -> list[Ranked]:
     """Return the candidates that ``mode`` has evidence for, best first; the newest (highest id) first among equals.
 
     ``score = 1 - (1 - k) * (1 - s)`` with ``k = KEYWORD_CERTAINTY * keyword`` and ``s = semantic``. The modes ``keyword`` and
@@ -104,32 +105,38 @@ def fuse(candidates: Iterable[Candidate], corpus: Corpus, mode: Mode = "hybrid")
     weights = [inverse_frequency(frequency, corpus.memories) for frequency in corpus.document_frequencies]
     information = fsum(weights)
     bm25_best = max((candidate.bm25 for candidate in candidates), default=0.0)
-    ranked = []
+    # Most candidates are not among the first few: their parts stay plain tuples, which cost a quarter of a Ranked.
+    scored: list[tuple[float, int, Candidate, float, float, float | None]] = []
     for candidate in candidates:
-        coverage = words = meaning = 0.0
+        coverage = words = 0.0
         if mode != "semantic" and candidate.matched:
-            coverage = min(1.0, fsum(weights[position] for position in candidate.matched) / information)
+            coverage = min(1.0, fsum([weights[position] for position in candidate.matched]) / information)
             words = keyword(coverage, candidate.bm25, bm25_best)
-        cosine = None if mode == "keyword" else candidate.cosine
-        if cosine is not None:
-            meaning = semantic(cosine, corpus)
-        sure = KEYWORD_CERTAINTY * words
-        # Written so that rounding cannot turn the order of two memories with the same cosine, nor make 0 of a tiny part.
-        score = min(1.0, meaning + sure * (1.0 - meaning))
+        meaning = None if mode == "keyword" or candidate.cosine is None else semantic(candidate.cosine, corpus)
+        score = _either(KEYWORD_CERTAINTY * words, meaning or 0.0)
         if score > 0.0:
-            ranked.append(
-                Ranked(
-                    id=candidate.id,
-                    score=score,
-                    bm25=candidate.bm25 if words and candidate.bm25 > 0 else None,
-                    coverage=coverage or None,
-                    keyword=words or None,
-                    cosine=cosine,
-                    semantic=None if cosine is None else meaning,
-                )
-            )
-    ranked.sort(key=lambda entry: (-entry.score, -entry.id))
-    return ranked
+            scored.append((-score, -candidate.id, candidate, coverage, words, meaning))
+    scored.sort(key=itemgetter(0, 1))
+    return [
+        Ranked(
+            id=candidate.id,
+            score=-negated,
+            bm25=candidate.bm25 if words and candidate.bm25 > 0 else None,
+            coverage=coverage or None,
+            keyword=words or None,
+            cosine=None if meaning is None else candidate.cosine,
+            semantic=meaning,
+        )
+        for negated, _, candidate, coverage, words, meaning in scored[:limit]
+    ]
+
+
+def _either(one: float, other: float) -> float:
+    """Return ``1 - (1 - one) * (1 - other)``: the chance that at least one of two independent signs is right.
+
+    Written so that rounding cannot swap two memories that differ in ``one`` alone, nor make 0 of a tiny part.
+    """
+    return min(1.0, other + one * (1.0 - other))
 
 
 def inverse_frequency(document_frequency: int, memories: int) -> float:

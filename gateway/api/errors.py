@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import structlog
 from litestar import Request, Response
-from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions import HTTPException, SerializationException, ValidationException
 
 from engine.protocol import ErrorCode, RemoteError
 
@@ -134,6 +134,8 @@ def as_problem(error: BaseException) -> Problem:
             return _from_litestar(error)
         case msgspec.ValidationError() | msgspec.DecodeError():
             return from_validation(str(error))
+        case SerializationException() if error.__cause__ is not None:
+            return as_problem(error.__cause__)
         case RecursionError():
             return Problem("invalid", "body: nested too deeply", field="body")
         case UnicodeDecodeError():

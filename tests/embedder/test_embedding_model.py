@@ -39,11 +39,14 @@ def test_like_meanings_are_near_and_unlike_ones_far(model: Model) -> None:
 
 
 def test_a_text_in_a_batch_gets_the_vector_it_gets_alone(model: Model) -> None:
-    """Nearly: activations are quantized by the range of the whole batch."""
+    """Nearly: activations are quantized by the range of the whole batch, so its other texts move a vector a little.
+
+    Measured: 0.010 at most here, 0.017 over 96 sentences of prose in batches of 32.
+    """
     together = vectors(model.embed_documents(TEXTS))
     alone = vectors([model.embed_documents([text])[0] for text in TEXTS])
 
-    assert (1 - (together * alone).sum(axis=1)).max() < 1e-2
+    assert (1 - (together * alone).sum(axis=1)).max() < 2e-2
 
 
 def test_a_query_longer_than_the_model_reads_is_its_beginning(model: Model) -> None:

@@ -37,6 +37,7 @@ def test_scores_are_in_range_and_the_order_does_not_depend_on_the_order_given(
     ranked = fuse(given_candidates, corpus, mode)
 
     assert all(0 < entry.score <= 1 for entry in ranked)
+    assert fuse(given_candidates, corpus, mode, limit=3) == ranked[:3]
     assert sorted(ranked, key=lambda entry: (-entry.score, -entry.id)) == ranked
     for entry in ranked:
         assert all(part is None or 0 <= part <= 1 for part in (entry.coverage, entry.keyword, entry.semantic))
@@ -138,4 +139,9 @@ def test_the_same_cosine_says_less_among_memories_on_one_subject() -> None:
 
 def test_a_spread_is_measured() -> None:
     assert Spread.of([]) == Spread()
-    assert Spread.of([0.1, 0.3]) == Spread(count=2, mean=pytest.approx(0.2), deviation=pytest.approx(0.1))
+
+    spread = Spread.of([0.1, 0.3])
+
+    assert spread.count == 2
+    assert spread.mean == pytest.approx(0.2)
+    assert spread.deviation == pytest.approx(0.1)

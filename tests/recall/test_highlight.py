@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import apsw
 import pytest
 from hypothesis import example, given
@@ -13,7 +15,8 @@ _tokenizer = apsw.Connection(":memory:").fts5_tokenizer("porter", ["unicode61", 
 
 
 def tokenize(text: bytes) -> list[tuple[int, int, str]]:
-    return _tokenizer(text, apsw.FTS5_TOKENIZE_DOCUMENT, None, include_colocated=False)
+    tokens = _tokenizer(text, apsw.FTS5_TOKENIZE_DOCUMENT, None, include_colocated=False)
+    return cast("list[tuple[int, int, str]]", tokens)
 
 
 words = st.one_of(

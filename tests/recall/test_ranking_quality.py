@@ -43,7 +43,7 @@ def search(text: str, mode: Mode) -> list[Ranked]:
     for number, content in enumerate(MEMORIES):
         index.execute("INSERT INTO f (rowid, content, tags) VALUES (?, ?, '[]')", (number, content))
     query = parse(text)
-    bm25 = dict(index.execute("SELECT rowid, -bm25(f) FROM f WHERE f MATCH ?", (query.match,)).fetchall())
+    bm25 = {row[0]: row[1] for row in index.execute("SELECT rowid, -bm25(f) FROM f WHERE f MATCH ?", (query.match,))}
     holders = [
         {row[0] for row in index.execute("SELECT rowid FROM f WHERE f MATCH ?", (match,))} for match in query.term_matches
     ]
