@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-_BATCH_TEXTS = 64
+_BATCH_TEXTS = 24
+"""So many of the largest texts, in the densest script, still fit one request to the embedder."""
+
 _EMBED_MS = 120_000
 _RETRY_S = 2.0
 

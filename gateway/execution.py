@@ -78,8 +78,11 @@ class Execution:
                 return [await self._embedder.query(text, deadline_ms=_EMBED_QUERY_MS)]
             return await self._embedder.documents([text], deadline_ms=_EMBED_DOCUMENT_MS)
         except RemoteError as error:
-            if error.code not in _NO_VECTORS or _needs_meaning(arguments):
+            if error.code not in _NO_VECTORS:
                 raise
+            if _needs_meaning(arguments):
+                message = "meaning can't be searched right now"
+                raise RemoteError(ErrorCode.UNAVAILABLE, message, retry_after=1) from error
             _log.warning("not_embedded", tool=tool.name, reason=str(error.code))
             return []
 

@@ -1,9 +1,8 @@
 """Collects what many requests want embedded into batches, and runs one at a time on a thread of its own.
 
+A batch saves trips to the thread; the model still takes its texts one by one, so that none leaves a trace in another's vector.
 Queries go ahead of documents: a person waits for them. Documents take turns, passage by passage, so that a short one is not
-held up behind a long one. A batch is bounded by its tokens, padding included, more than by its texts: over 512 of them a
-batch of long passages is slower than the passages one by one, and its activations fill memory (1.1 GB for 32 of 254 tokens).
-The bound is also what a query may have to wait for.
+held up behind a long one. A batch is bounded by its tokens, because a query that comes now waits for it.
 
 Nothing is remembered: a hit would tell one tenant what another has stored. What its caller gave up on is dropped before it
 reaches the model.
@@ -97,7 +96,7 @@ class _Lane:
                     job.future.set_exception(error)
 
     def _collect(self) -> bool:
-        """Take a passage of each job in turn, sort them by length and cut them into runs. False when no job is left."""
+        """Take a passage of each job in turn and cut them into runs, the short ones first. False when no job is left."""
         group: _Run = []
         while self._jobs and len(group) < BATCH_TEXTS_MAX:
             job = self._jobs.popleft()
@@ -110,12 +109,13 @@ class _Lane:
                 self._jobs.append(job)
         group.sort(key=lambda entry: entry[0].tokens[entry[1]])
         run: _Run = []
+        tokens = 0
         for job, index in group:
-            # Sorted, so this text is the longest so far and all are padded to it.
-            if run and (len(run) + 1) * job.tokens[index] > BATCH_TOKENS_MAX:
+            if run and tokens + job.tokens[index] > BATCH_TOKENS_MAX:
                 self._runs.append(run)
-                run = []
+                run, tokens = [], 0
             run.append((job, index))
+            tokens += job.tokens[index]
         if run:
             self._runs.append(run)
         return bool(group)

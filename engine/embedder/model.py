@@ -35,7 +35,11 @@ class ModelMissing(Exception):
 
 
 class Model:
-    """A loaded model and its tokenizer. ``embed_*`` belong to one thread, ``spans`` may have another."""
+    """A loaded model and its tokenizer. ``embed_*`` belong to one thread, ``spans`` may have another.
+
+    Texts go through the network one by one. In a batch, quantized activations take their range from all its texts: the same
+    text would not get the same vector twice, and one tenant's vectors would bear a trace of what another embeds.
+    """
 
     def __init__(self, name: str, embedding: TextEmbedding) -> None:
         self.name = name
@@ -64,12 +68,12 @@ class Model:
 
     def embed_documents(self, texts: list[str]) -> list[bytes]:
         """Return the vector of each passage: little-endian float32 of unit length."""
-        return [_packed(vector) for vector in self._embedding.embed(texts, batch_size=len(texts))]
+        return [_packed(vector) for vector in self._embedding.embed(texts, batch_size=1)]
 
     def embed_query(self, texts: list[str]) -> list[bytes]:
         """Return the vector of each query; some models put another instruction before it than before a passage."""
         starts = [text.strip()[:_QUERY_CHARACTERS_MAX] for text in texts]
-        return [_packed(vector) for vector in self._embedding.query_embed(starts)]
+        return [_packed(vector) for start in starts for vector in self._embedding.query_embed(start)]
 
     def spans(self, texts: Sequence[str]) -> list[list[Span]]:
         """Return the stretches each of ``texts`` is embedded in, each short enough for the model to read whole."""
