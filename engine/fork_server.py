@@ -13,6 +13,7 @@ from __future__ import annotations
 import gc
 import os
 import re
+import resource
 import selectors
 import signal
 import socket
@@ -72,6 +73,8 @@ class _Peer:
 class _Engine:
     process: EngineProcess
     socket_path: Path
+    serving: int
+    """The pipe into which the engine writes a byte when it answers requests."""
 
 
 class ForkServer:
@@ -131,8 +134,10 @@ class ForkServer:
             engine = self._engines.pop(tenant)
             engine.socket_path.unlink(missing_ok=True)
             status = os.waitstatus_to_exitcode(raw_status)
+            served = os.read(engine.serving, 1) != b""
+            os.close(engine.serving)
             _log.info("engine_exited", tenant=tenant, pid=pid, status=status)
-            self._tell_watchers(Exited(tenant, pid, status))
+            self._tell_watchers(Exited(tenant, pid, status, served))
 
     def _tell_watchers(self, exited: Exited) -> None:
         for peer in [peer for peer in self._peers if peer.watch_id is not None]:
@@ -206,18 +211,25 @@ class ForkServer:
             return running.process
         path = self._sockets / f"{arguments.tenant}.sock"
         parent = os.getpid()
+        serving_read = serving_write = -1
         try:
             listening = listen(path)
+            serving_read, serving_write = os.pipe()
             pid = os.fork()
         except OSError as error:
             _log.exception("fork_failed", tenant=arguments.tenant)
+            for descriptor in (serving_read, serving_write):
+                if descriptor >= 0:
+                    os.close(descriptor)
             raise RemoteError(ErrorCode.UNAVAILABLE, "the engine could not be started") from error
         if pid == 0:
+            os.close(serving_read)
             settings = main.EngineSettings(tenant=arguments.tenant, folder=Path(arguments.folder), parent=parent)
-            self._become_engine(settings, listening)
+            self._become_engine(settings, listening, serving_write)
         listening.close()
+        os.close(serving_write)
         process = EngineProcess(arguments.tenant, pid, time.time())
-        self._engines[arguments.tenant] = _Engine(process, path)
+        self._engines[arguments.tenant] = _Engine(process, path, serving_read)
         return process
 
     def _list(self, raw: msgspec.Raw) -> EngineProcesses:
@@ -232,7 +244,7 @@ class ForkServer:
 
     # The child
 
-    def _become_engine(self, settings: main.EngineSettings, listening: socket.socket) -> None:
+    def _become_engine(self, settings: main.EngineSettings, listening: socket.socket, serving: int) -> None:
         """Drop everything of the fork server's and serve one tenant. Never returns."""
         status = 1
         try:
@@ -246,10 +258,12 @@ class ForkServer:
                 open_socket.close()
             for peer in self._peers:
                 peer.connection.close()
+            for engine in self._engines.values():
+                os.close(engine.serving)
             os.environ.clear()
             os.chdir(settings.folder)
             setproctitle.setproctitle(f"engram engine {settings.tenant}")
-            main.run(settings, listening)
+            main.run(settings, listening, serving=lambda: _tell(serving))
             status = 0
         except BaseException as error:
             _log.error("engine_failed", tenant=settings.tenant, error=type(error).__name__, exc_info=error)
@@ -258,12 +272,20 @@ class ForkServer:
             os._exit(status)
 
 
+def _tell(serving: int) -> None:
+    """Write the byte that says that the engine answers requests."""
+    os.write(serving, b"1")
+    os.close(serving)
+
+
 def serve(environment: Mapping[str, str]) -> None:
     """Run the fork server in this process."""
     settings = ForkServerSettings.from_environment(environment)
     die_with_parent()
     log.configure("fork_server")
     setproctitle.setproctitle("engram fork-server")
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # a descriptor for each engine that runs
     preload()
     gc.collect()
     gc.freeze()  # what every engine shares is never touched by its collector, so its pages stay shared

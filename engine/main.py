@@ -12,6 +12,7 @@ import fcntl
 import os
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,20 +51,23 @@ class EngineSettings:
     """Holds ``memory.db`` and everything else this engine may touch."""
 
 
-def run(settings: EngineSettings, listening: socket.socket) -> None:
-    """Serve until told to end. Called in the forked child, which has no other thread and no running loop."""
+def run(settings: EngineSettings, listening: socket.socket, *, serving: Callable[[], None]) -> None:
+    """Serve until told to end, and call ``serving`` once requests are answered.
+
+    Called in the forked child, which has no other thread and no running loop.
+    """
     die_with_parent(settings.parent)
     log.configure("engine")
     structlog.contextvars.bind_contextvars(tenant=settings.tenant)
     lock = _lock(settings.folder)
     try:
         with Database(settings.folder / "memory.db") as database:
-            asyncio.run(_serve(database, listening))
+            asyncio.run(_serve(database, listening, serving))
     finally:
         os.close(lock)
 
 
-async def _serve(database: Database, listening: socket.socket) -> None:
+async def _serve(database: Database, listening: socket.socket, serving: Callable[[], None]) -> None:
     stop = stop_event(asyncio.get_running_loop())
 
     def hibernate(_: Database, arguments: Hibernate, request: Request) -> Idleness:
@@ -80,6 +84,7 @@ async def _serve(database: Database, listening: socket.socket) -> None:
     dispatcher = EngineDispatcher(database, handlers)
     service = Service(dispatcher, listening, hello=hello)
     async with service:
+        serving()
         _log.info("engine_started", pid=os.getpid())
         await stop.wait()
     _log.info("engine_stopped")

@@ -1,1 +1,1 @@
-"""Tenants: who they are (``registry``), which of their engines run (``host``), how to reach one (``router``), and their replicas."""
+"""Tenants: who they are (``registry``), which engines run (``host``), how to reach one (``router``), their replicas."""

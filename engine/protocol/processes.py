@@ -47,3 +47,5 @@ class Exited(msgspec.Struct):
     pid: int
     status: int
     """As ``os.waitstatus_to_exitcode``: 0 is a clean end, negative a signal."""
+    served: bool
+    """Whether it had come so far as to answer requests."""

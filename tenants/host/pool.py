@@ -21,10 +21,9 @@ _log = structlog.get_logger()
 _ENDING_WAIT_S = 20.0
 """How long a request waits for an engine that is ending, before a new one may take its place."""
 
-_CRASH_YOUNG_S = 10.0
-"""An engine that fails within this time of its start counts as failing at the start."""
-
 _CRASHES_FREE = 3
+"""So often an engine may fail before it answers anything; then its tenant waits, longer each time."""
+
 _BACKOFF_MAX_S = 30.0
 
 _EXITS_UNMATCHED_MAX = 256
@@ -149,13 +148,13 @@ class Pool:
             return
         del self._engines[exited.tenant]
         engine.gone.set()
-        lived_s = time.time() - engine.process.started_at
-        if exited.status == 0:
+        if exited.served:
             self._crashes.pop(exited.tenant, None)
+        if exited.status == 0:
             return
         self.crashes += 1
-        _log.warning("engine_crashed", tenant=exited.tenant, status=exited.status, lived_s=round(lived_s, 3))
-        if lived_s < _CRASH_YOUNG_S:
+        _log.warning("engine_crashed", tenant=exited.tenant, status=exited.status, served=exited.served)
+        if not exited.served:
             crashes = self._crashes.setdefault(exited.tenant, _Crashes())
             crashes.count += 1
             if crashes.count >= _CRASHES_FREE:
