@@ -6,6 +6,7 @@ The file is mapped, and its entries are found without being decoded, so that mem
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import mmap
 import os
 from collections.abc import Iterator
@@ -71,10 +72,8 @@ async def _import_entries(file: _File, principal: Principal, execution: Executio
         commit = ImportCommit(import_id=staged.import_id)
         imported: Imported = await operate(IMPORT_COMMIT, commit, _COMMIT_MS)
     except BaseException as error:
-        try:
+        with contextlib.suppress(RemoteError):  # what can't be dropped now, the engine drops by itself after an hour
             await operate(IMPORT_ABANDON, ImportCommit(import_id=staged.import_id))
-        except RemoteError:
-            pass  # the engine drops it by itself after an hour
         if isinstance(error, RemoteError):
             raise _explained(error) from error
         raise

@@ -94,7 +94,7 @@ class Node:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                preexec_fn=_end_with_parent,
+                preexec_fn=_end_with_parent,  # noqa: PLW1509  this process has no other thread
                 cwd="/",
             )
 
@@ -149,6 +149,19 @@ class Node:
     def _give_to(self, user: str) -> None:
         """Make the folder's owner the user that the programs run as."""
         account = pwd.getpwnam(user)
+        try:
+            subprocess.run(
+                [sys.executable, "-P", "-c", "import gateway.main"],
+                user=account.pw_uid,
+                group=account.pw_gid,
+                extra_groups=[],
+                cwd="/",
+                capture_output=True,
+                check=True,
+            )
+        except (OSError, subprocess.CalledProcessError) as error:
+            message = f"The user {user} can't run {sys.executable}: it, or a folder above it, is closed to others."
+            raise CannotStart(message) from error
         for path in (self._folder, *(self._folder / name for name in _FOLDERS)):
             os.chown(path, account.pw_uid, account.pw_gid)
 

@@ -50,13 +50,17 @@ class Service:
     def environment(self) -> dict[str, str]:
         """What the node is started with: nothing of ours but the path, and what the test gave."""
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
-        return inherited | {
-            "ENGRAM_PORT": str(self.port),
-            "ENGRAM_DATA_DIR": str(self.folder),
-            "ENGRAM_MODELS_DIR": str(MODELS),
-            "ENGRAM_SIGNUP_PLAN": "enterprise",
-            "ENGRAM_SIGNUPS_PER_MINUTE": "100000",
-        } | self._given
+        return (
+            inherited
+            | {
+                "ENGRAM_PORT": str(self.port),
+                "ENGRAM_DATA_DIR": str(self.folder),
+                "ENGRAM_MODELS_DIR": str(MODELS),
+                "ENGRAM_SIGNUP_PLAN": "enterprise",
+                "ENGRAM_SIGNUPS_PER_MINUTE": "100000",
+            }
+            | self._given
+        )
 
     def start(self) -> None:
         """Start and wait until the welcome is printed."""
@@ -76,6 +80,7 @@ class Service:
                 break
         self.output = "".join(lines)
         if "is ready at" not in self.output:
+            self.stop()
             raise AssertionError(f"engram up did not come up:\n{self.output}\n{self.log()[-4000:]}")
 
     def stop(self, number: int = signal.SIGTERM) -> int:
