@@ -60,7 +60,7 @@ def test_no_module_is_a_junk_drawer() -> None:
     assert [str(path) for path in modules() if path.stem in JUNK_DRAWERS or path.parent.name in JUNK_DRAWERS] == []
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", list(modules()), ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_module_fits_in_the_head(path: Path) -> None:
     source = path.read_text()
     lengths = {
