@@ -12,6 +12,9 @@ from dataclasses import dataclass
 
 _SUBJECTS_BEFORE_SWEEP = 10_000
 
+_ROUNDING_S = 1e-6
+"""What sums of floating-point seconds are allowed to be off."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
@@ -38,7 +41,7 @@ class RateLimiter:
         now = self._clock()
         interval_s = 1 / per_second
         full_at = max(self._full_at.get(subject, now), now)
-        allowed = full_at + interval_s - now <= burst * interval_s + 1e-9
+        allowed = full_at + interval_s - now <= burst * interval_s + _ROUNDING_S
         if allowed:
             full_at += interval_s
             self._remember(subject, full_at, now)
@@ -49,8 +52,8 @@ class RateLimiter:
             allowed=allowed,
             limit=burst,
             remaining=remaining,
-            reset_s=math.ceil(missing_s),
-            retry_after_s=max(1, math.ceil(wait_s)) if not allowed else 0,
+            reset_s=math.ceil(missing_s - _ROUNDING_S),
+            retry_after_s=max(1, math.ceil(wait_s - _ROUNDING_S)) if not allowed else 0,
         )
 
     def _remember(self, subject: str, full_at: float, now: float) -> None:

@@ -59,7 +59,7 @@ async def test_an_engine_inherits_no_environment_and_no_foreign_descriptor(node:
         await create(router, TENANT, "first")
         await create(router, OTHER, "second, forked while the first was running")
         engine = psutil.Process(node.engines()[OTHER])
-        names = [os.readlink(f"/proc/{engine.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{engine.pid}/fd")]
+        names = [str(link.readlink()) for link in Path(f"/proc/{engine.pid}/fd").iterdir()]
 
     assert not [name for name in names if TENANT in name]
     sockets = [name for name in names if name.startswith("socket:")]
