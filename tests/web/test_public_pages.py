@@ -7,6 +7,7 @@ import re
 import secrets
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 from playwright.async_api import Browser, Page, expect
 
@@ -203,3 +204,21 @@ async def test_a_block_is_copied_without_its_label(chromium: Browser, service_ur
     assert copied.startswith("claude mcp add --transport http engram http")
     assert copied.endswith(f'/v1/mcp --header "Authorization: Bearer {key}"')
     await context.close()
+
+
+async def test_a_person_at_a_wrong_address_sees_a_page(chromium: Browser, service_url: str) -> None:
+    page = await chromium.new_page(java_script_enabled=False)
+    answer = await page.goto(f"{service_url}/no-such-page")
+
+    assert answer is not None
+    assert answer.status == 404
+    await expect(page.get_by_role("heading", level=1)).to_have_text("There is nothing at this address")
+    assert answer.headers["x-request-id"] in await page.content()
+
+
+async def test_a_program_at_a_wrong_address_gets_a_problem(service_url: str) -> None:
+    for path in ("/no-such-page", "/v1/no-such-page"):
+        for accept in ("*/*", "application/json"):
+            answer = httpx.get(service_url + path, headers={"Accept": accept})
+            assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert httpx.get(f"{service_url}/v1/no-such-page", headers={"Accept": "text/html"}).json()["code"] == "not_found"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from litestar import Litestar
+from litestar import Litestar, Request
 from litestar.di import Provide
 from litestar.exceptions import TooManyRequestsException
 from litestar.plugins.jinja import JinjaTemplateEngine
@@ -37,19 +38,38 @@ class Registry:
         return SignedUp(organization=organization, database="db_1", api_key=KEY)
 
 
+class Door:
+    """Counts whom it let in, until it is told to refuse."""
+
+    def __init__(self) -> None:
+        self.admitted = 0
+        self.refusal: Exception | None = None
+
+    def admit(self, connection: Request[Any, Any, Any]) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.admitted += 1
+
+
 @pytest.fixture
 def registry() -> Registry:
     return Registry()
 
 
 @pytest.fixture
-def client(registry: Registry) -> Iterator[TestClient[Litestar]]:
+def door() -> Door:
+    return Door()
+
+
+@pytest.fixture
+def client(registry: Registry, door: Door) -> Iterator[TestClient[Litestar]]:
     row = dict.fromkeys(("price", "memories", "searches", "calls", "storage", "members"), "1,000")
     app = Litestar(
         PAGES,
         template_config=TemplateConfig(directory=TEMPLATES, engine=JinjaTemplateEngine),
         dependencies={
             "registry": Provide(lambda: registry, sync_to_thread=False),
+            "signup_limit": Provide(lambda: door, sync_to_thread=False),
             "public_url": Provide(lambda: f"{PUBLIC_URL}/", sync_to_thread=False),
             "plans": Provide(lambda: [SimpleNamespace(name="Free", **row)], sync_to_thread=False),
         },
@@ -150,13 +170,25 @@ def test_a_refused_form_never_returns_the_password(client: TestClient[Litestar],
         assert 'value="a@example.com"' in answer.text
 
 
-def test_too_many_sign_ups_keep_retry_after(client: TestClient[Litestar], registry: Registry) -> None:
-    registry.refusal = TooManyRequestsException(headers={"Retry-After": "60"})
+def test_too_many_sign_ups_keep_retry_after(client: TestClient[Litestar], registry: Registry, door: Door) -> None:
+    door.refusal = TooManyRequestsException(headers={"Retry-After": "60"})
     answer = client.post("/signup", data=FORM)
 
     assert answer.status_code == 429
     assert answer.headers["Retry-After"] == "60"
     assert "Too many requests" in answer.text
+    assert registry.asked == []
+
+
+def test_only_a_complete_form_of_ours_counts_against_the_limit(client: TestClient[Litestar], door: Door) -> None:
+    client.get("/signup")
+    client.post("/signup", data=FORM | {"email": ""})
+    client.post("/signup", data=FORM, headers={"origin": "https://evil.example"})
+    client.post("/signup", content=b"{}", headers={"Content-Type": "application/json"})
+    assert door.admitted == 0
+
+    client.post("/signup", data=FORM)
+    assert door.admitted == 1
 
 
 @pytest.mark.parametrize("path", ["/", "/signup"])
