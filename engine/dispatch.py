@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,9 @@ from engine.store.database import Database
 from engine.tools.handler import Handler
 
 _log = structlog.get_logger()
+
+# Made before the fork: what every engine needs alike is shared memory as long as nobody writes to it.
+_decoders = {name: msgspec.msgpack.Decoder(operation.arguments) for name, operation in OPERATIONS.items()}
 
 TURN_REQUESTS_MAX = 128
 """A turn ends after this many requests, so that new ones are read from the sockets and deadlines are noticed."""
@@ -49,7 +53,6 @@ class EngineDispatcher:
         self._handlers = handlers
         self._queue: deque[_Task] = deque()
         self._scheduled = False
-        self._decoders = {name: msgspec.msgpack.Decoder(OPERATIONS[name].arguments) for name in handlers}
         self.last_request_at = time.monotonic()
 
     def dispatch(self, request: Request, responder: Responder) -> None:
@@ -130,7 +133,7 @@ class EngineDispatcher:
     def _run(self, task: _Task) -> Any:
         if time.monotonic() > task.deadline:
             raise RemoteError(ErrorCode.DEADLINE_EXCEEDED, "the deadline has passed")
-        arguments = self._decoders[task.request.method].decode(task.request.params)
+        arguments = _decoders[task.request.method].decode(task.request.params)
         return task.handler(self._database, arguments, task.request)
 
 
@@ -148,8 +151,9 @@ def _as_remote(error: Exception, method: str) -> RemoteError:
     return RemoteError(ErrorCode.INTERNAL, "an internal error")
 
 
-async def _paced(pieces: Iterator[Any]) -> AsyncIterator[Any]:
-    """Let other requests run between the pieces of a stream."""
-    for piece in pieces:
-        yield piece
-        await asyncio.sleep(0)
+async def _paced(pieces: Generator[Any]) -> AsyncGenerator[Any]:
+    """Let other requests run between the pieces of a stream. A stream that is given up lets go of its snapshot at once."""
+    with closing(pieces):
+        for piece in pieces:
+            yield piece
+            await asyncio.sleep(0)

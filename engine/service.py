@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import aclosing
 from typing import Any, Protocol, Self, cast
 
 import msgspec
@@ -50,7 +51,7 @@ class Responder:
         """Answer with an error."""
         self._finish(Reply(id=self._id, error=ReplyError(str(error.code), error.message, error.details)))
 
-    def stream(self, chunks: AsyncIterator[Any]) -> None:
+    def stream(self, chunks: AsyncGenerator[Any]) -> None:
         """Answer with each of ``chunks`` and then the end, as fast as the client reads."""
         self.start(self._stream(chunks))
 
@@ -58,11 +59,12 @@ class Responder:
         """Run ``work`` beside the connections; it must handle its own errors."""
         self._connection.service.start(work)
 
-    async def _stream(self, chunks: AsyncIterator[Any]) -> None:
+    async def _stream(self, chunks: AsyncGenerator[Any]) -> None:
         try:
-            async for chunk in chunks:
-                self._connection.send(Reply(id=self._id, chunk=msgspec.Raw(_encoder.encode(chunk))))
-                await self._connection.writable()
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    self._connection.send(Reply(id=self._id, chunk=msgspec.Raw(_encoder.encode(chunk))))
+                    await self._connection.writable()
         except RemoteError as error:
             self.error(error)
         except ConnectionError:
@@ -251,7 +253,7 @@ class Methods:
             _log.exception("method_failed", method=request.method)
             responder.error(RemoteError(ErrorCode.INTERNAL, "an internal error"))
         else:
-            if isinstance(result, AsyncIterator):
+            if isinstance(result, AsyncGenerator):
                 responder.stream(result)
             else:
                 responder.result(result)

@@ -17,6 +17,8 @@ from quotas.rate_limiter import Decision, RateLimiter
 from tenants.registry.keys import Principal
 from tenants.registry.registry import Registry
 
+_LIMITS = {name: Limits(memories=plan.memories, storage_bytes=plan.storage_bytes) for name, plan in PLANS.items()}
+
 
 class Admission(ASGIMiddleware):
     """Sets ``scope["user"]`` to the caller's ``Principal``, and ``scope["state"]["rate_limit"]`` for the answer's headers."""
@@ -58,9 +60,7 @@ def check_scope(principal: Principal, scope: str) -> None:
 
 def caller(principal: Principal) -> Caller:
     """Return what the engine needs to know of the caller."""
-    plan = PLANS[principal.plan]
-    limits = Limits(memories=plan.memories, storage_bytes=plan.storage_bytes)
-    return Caller(key_id=principal.key_id, scopes=principal.scopes, limits=limits)
+    return Caller(key_id=principal.key_id, scopes=principal.scopes, limits=_LIMITS[principal.plan])
 
 
 class SignupLimit:

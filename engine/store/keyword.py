@@ -10,11 +10,12 @@ import msgspec
 
 from engine.store.selection import Selection
 
+# The plus keeps the ids away from FTS5, which would otherwise run the whole MATCH once for each of them.
 _BM25_OF = (
     "SELECT rowid, -bm25(memories_fts) FROM memories_fts"
-    " WHERE memories_fts MATCH ? AND rowid IN (SELECT value FROM json_each(?))"
+    " WHERE memories_fts MATCH ? AND +rowid IN (SELECT value FROM json_each(?))"
 )
-_HOLDERS = "SELECT rowid FROM memories_fts WHERE memories_fts MATCH ? AND rowid IN (SELECT value FROM json_each(?))"
+_HOLDERS = "SELECT rowid FROM memories_fts WHERE memories_fts MATCH ? AND +rowid IN (SELECT value FROM json_each(?))"
 _FREQUENCY = "SELECT doc FROM memories_vocabulary WHERE term = ?"
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import apsw
+import msgspec
 
 from engine.catalogue.embedding import PendingText
 from engine.protocol import Embedding, ErrorCode, RemoteError
@@ -38,6 +39,10 @@ _NEAREST = f"""
         FROM passages AS p JOIN memories AS m ON m.id = p.memory_id WHERE {{condition}} GROUP BY p.memory_id
     ), spread AS MATERIALIZED (SELECT count(*), avg(cosine), avg(cosine * cosine) FROM scored)
     SELECT * FROM scored, spread ORDER BY cosine DESC, memory_id DESC LIMIT ?
+"""  # noqa: S608
+_NEARNESS = f"""
+    SELECT p.memory_id, max({_COSINE}), p.start_char, p.end_char
+    FROM passages AS p WHERE p.memory_id IN (SELECT value FROM json_each(?)) GROUP BY p.memory_id
 """  # noqa: S608
 
 
@@ -117,11 +122,8 @@ def nearness(connection: apsw.Connection, query: Embedding, ids: Iterable[int]) 
     vector = check_query(connection, query)
     if vector is None:
         return {}
-    statement = f"SELECT max({_COSINE}) AS cosine, p.start_char, p.end_char FROM passages AS p WHERE p.memory_id = ?"  # noqa: S608
-    rows = ((memory_id, connection.execute(statement, (vector, memory_id)).fetchone()) for memory_id in ids)
-    return {
-        memory_id: Nearness(cosine=row[0], start=row[1], end=row[2]) for memory_id, row in rows if row and row[0] is not None
-    }
+    rows: list[tuple[Any, ...]] = connection.execute(_NEARNESS, (vector, msgspec.json.encode(list(ids)).decode())).fetchall()
+    return {row[0]: Nearness(cosine=row[1], start=row[2], end=row[3]) for row in rows}
 
 
 def check_query(connection: apsw.Connection, query: Embedding) -> bytes | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any, get_args
 
 import msgspec
@@ -37,7 +37,7 @@ _TYPES = frozenset(get_args(MemoryType)) | {"transcriptchunk"}
 _TIERS = frozenset(get_args(Tier))
 
 
-def export(database: Database, arguments: MemoryExport, request: Request) -> Iterator[bytes]:
+def export(database: Database, arguments: MemoryExport, request: Request) -> Generator[bytes]:
     """Yield the export file in pieces, all of one moment, however long the reader takes."""
     now = database.now()
     with database.snapshot() as connection:

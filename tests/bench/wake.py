@@ -1,0 +1,75 @@
+"""Time until a tenant whose engine sleeps has its first answer, beside the start of an interpreter that imports the engine."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import httpx
+
+from tests.bench import table
+from tests.bench.node import running, wait_until_all_sleep
+from tests.service import ROOT, Account
+
+_IDLE_S = "1"
+
+
+def main() -> None:
+    """Measure and print."""
+    options = argparse.ArgumentParser(prog="scripts/bench wake", description=__doc__)
+    options.add_argument("--tenants", type=int, default=100)
+    options.add_argument("--interpreters", type=int, default=20, help="how often the baseline is measured")
+    given = options.parse_args()
+    print(table.machine())
+    with running(ENGRAM_ENGINE_IDLE_SECONDS=_IDLE_S) as service:
+        memories = []
+        for _ in range(given.tenants):
+            with service.sign_up() as account:
+                memories.append((account, account.create("The office cat sleeps on the printer.")["id"]))
+        wait_until_all_sleep(service)
+        with httpx.Client(base_url=service.url, timeout=60) as client:
+            client.get("/health").raise_for_status()  # the connection is there; the engine is not
+            first, second = [], []
+            for account, memory_id in memories:
+                first.append(_timed(_get, client, account, memory_id))
+                second.append(_timed(_get, client, account, memory_id))
+    bare = [_timed(_interpreter, "pass") for _ in range(given.interpreters)]
+    fresh = [_timed(_interpreter, "import engine.main") for _ in range(given.interpreters)]
+    rows = [
+        _row("interpreter that imports engine.main", fresh, fresh),
+        _row("interpreter alone", bare, fresh),
+        _row("first GET of a sleeping tenant", first, fresh),
+        _row("second GET", second, fresh),
+    ]
+    head = ("", "samples", "p50 ms", "p99 ms", "max ms", "p50 baseline / p50")
+    table.show(f"Time to the first answer, {given.tenants} tenants one after the other", head, rows)
+
+
+def _get(client: httpx.Client, account: Account, memory_id: int) -> None:
+    headers = {"Authorization": f"Bearer {account.key}"}
+    client.get(f"/v1/memories/{memory_id}", headers=headers).raise_for_status()
+
+
+def _interpreter(program: str) -> None:
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
+def _timed(work: Callable[..., None], *arguments: Any) -> float:
+    """Return how many milliseconds ``work`` takes."""
+    began = time.perf_counter()
+    work(*arguments)
+    return (time.perf_counter() - began) * 1000
+
+
+def _row(name: str, times: Sequence[float], baseline: Sequence[float]) -> tuple[object, ...]:
+    median = table.percentile(times, 0.5)
+    ratio = table.percentile(baseline, 0.5) / median
+    return name, len(times), f"{median:.1f}", f"{table.percentile(times, 0.99):.1f}", f"{max(times):.1f}", f"{ratio:.1f} x"
+
+
+if __name__ == "__main__":
+    main()
