@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar, cast
 import msgspec
 
 from engine.address import connect
+from engine.catalogue.values import out_of_range
 from engine.protocol import (
     Caller,
     Embedding,
@@ -25,6 +26,7 @@ from engine.protocol import (
     Request,
     encode_frame,
 )
+from engine.protocol.errors import invalid
 from engine.protocol.framing import FrameError
 from engine.protocol.limits import DEADLINE_DEFAULT_MS
 
@@ -176,7 +178,7 @@ class Client(asyncio.Protocol):
         if not self.usable:
             raise RemoteError(ErrorCode.DRAINING, "the connection is closing")
         self._last_id += 1
-        raw = msgspec.Raw(_encoder.encode({} if params is None else params))
+        raw = _encoded(params)
         return Request(self._last_id, method, raw, embeddings or [], deadline_ms, caller or Caller(), trace)
 
     def _send(self, request: Request) -> None:
@@ -260,3 +262,12 @@ def _as_error(reply: Reply) -> RemoteError:
     error = RemoteError(code, reply.error.message)
     error.details = reply.error.details
     return error
+
+
+def _encoded(params: Any) -> msgspec.Raw:
+    """Return the arguments as they travel; a number of over 64 bits or a time outside the calendar is the caller's fault."""
+    try:
+        return msgspec.Raw(_encoder.encode({} if params is None else params))
+    except OverflowError as error:
+        field = (out_of_range(params) or "body")[:200]
+        raise invalid(field, "is out of range") from error

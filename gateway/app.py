@@ -20,6 +20,7 @@ from litestar.types import ASGIApp
 from engine import VERSION
 from gateway.admission import Admission, SignupLimit
 from gateway.api import errors, keys, memories, operations, search, signup, transfer
+from gateway.api.request import StrictRequest
 from gateway.console.pages import PAGES, STATIC, TEMPLATES
 from gateway.console.plan_rows import plan_rows
 from gateway.console.rendering import problem_page, wants_page
@@ -27,6 +28,7 @@ from gateway.execution import Execution
 from gateway.mcp import endpoint
 from gateway.metrics import Metrics
 from gateway.readiness import ReadinessProbe
+from gateway.request_log import RequestLog
 from gateway.settings import GatewaySettings
 from gateway.telemetry import Telemetry
 from gateway.upload import Spool
@@ -47,6 +49,7 @@ class Dependencies:
     limiter: RateLimiter
     readiness: ReadinessProbe
     metrics: Metrics
+    request_log: RequestLog
 
 
 def create_app(given: Dependencies) -> ASGIApp:
@@ -89,8 +92,9 @@ def create_app(given: Dependencies) -> ASGIApp:
         template_config=TemplateConfig(directory=TEMPLATES, engine=JinjaTemplateEngine),
         openapi_config=_openapi(settings.public_url),
         logging_config=None,
+        request_class=StrictRequest,
     )
-    return Telemetry(app, given.metrics.requests)
+    return Telemetry(app, given.metrics.requests, given.request_log)
 
 
 def _always(value: Any) -> Provide:
@@ -102,9 +106,8 @@ def _show_error(request: Request[Any, Any, Any], error: Exception) -> Response[A
     """Answer a program with a problem, and a person outside the API with a page."""
     problem = errors.as_problem(error)
     if wants_page(request) and not request.scope["path"].startswith("/v1/"):
-        return problem_page(
-            errors.CODES[problem.code][0], request_id=request.scope["state"]["request_id"], headers=problem.headers
-        ).to_asgi_response(request.app, request)  # type: ignore[return-value]
+        request_id = request.scope["state"]["request_id"]
+        return problem_page(errors.CODES[problem.code][0], request_id=request_id, headers=problem.headers)
     return errors.response(problem)
 
 

@@ -19,11 +19,9 @@ def authenticate(scope: Scope, registry: Registry) -> Principal:
         raise Problem("key_missing", "Send Authorization: Bearer ek_live_…", headers=_CHALLENGE)
     kind, _, credentials = header.decode("latin-1").strip().partition(" ")
     key = credentials.strip()
+    if kind.lower() == "bearer" and (principal := registry.find_key(key)) is not None:
+        return principal
     if kind.lower() != "bearer" or not api_key.is_well_formed(key):
-        raise Problem(
-            "key_malformed", "A key is ek_live_ and 36 letters and digits; check it for typing errors.", headers=_CHALLENGE
-        )
-    principal = registry.find_key(key)
-    if principal is None:
-        raise Problem("key_invalid", headers=_CHALLENGE)
-    return principal
+        detail = "A key is ek_live_ and 36 letters and digits; check it for typing errors."
+        raise Problem("key_malformed", detail, headers=_CHALLENGE)
+    raise Problem("key_invalid", headers=_CHALLENGE)

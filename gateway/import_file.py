@@ -27,6 +27,7 @@ from engine.catalogue.transfer import (
     Imported,
     ImportStage,
 )
+from engine.catalogue.values import out_of_range
 from engine.protocol import RemoteError
 from gateway.api.errors import Problem, from_remote, from_validation, invalid
 from gateway.execution import Execution
@@ -53,12 +54,10 @@ async def import_file(descriptor: int, principal: Principal, execution: Executio
     """Import the file behind ``descriptor``. A bad entry is named and nothing is imported."""
     if os.fstat(descriptor).st_size == 0:
         raise invalid("body", "is empty")
-    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as content:
-        file = await asyncio.to_thread(_open_file, content)
-        try:
-            return await _import_entries(file, principal, execution)
-        finally:
-            file.memories.clear()  # views of the map, which can't be closed while they are held
+    # Never closed by hand: the entries, and the traceback of an error, hold views of it. It goes with the last of them.
+    content = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+    file = await asyncio.to_thread(_open_file, content)
+    return await _import_entries(file, principal, execution)
 
 
 async def _import_entries(file: _File, principal: Principal, execution: Execution) -> Imported:
@@ -107,11 +106,14 @@ def _batches(memories: list[msgspec.Raw]) -> Iterator[tuple[int, list[Entry]]]:
 
 def _decode(raw: msgspec.Raw, position: int) -> Entry:
     try:
-        return _entry_decoder.decode(raw)
+        entry = _entry_decoder.decode(raw)
+        if (field := out_of_range(entry)) is not None:
+            raise msgspec.ValidationError(f"Out of range - at `$.{field}`")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         problem = from_validation(str(error) or "nested too deeply")
         field = f"memories[{position}].{problem.members['field']}"
         raise _half_bad(invalid(field, problem.detail.partition(": ")[2]), position) from error
+    return entry
 
 
 def _explained(error: RemoteError) -> Problem:

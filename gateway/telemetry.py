@@ -15,9 +15,11 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Send
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-_log = structlog.get_logger()
+from gateway.request_log import RequestLog
+
 _ID = re.compile(rb"[A-Za-z0-9._-]{8,128}")
 _UNKNOWN_ROUTE = "unmatched"
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 _QUIET = {"/health", "/ready", "/metrics"}
 
 
@@ -53,9 +55,10 @@ class RequestMetrics:
 class Telemetry:
     """The outermost ASGI application: gives each request its id and watches it to its end."""
 
-    def __init__(self, app: ASGIApp, metrics: RequestMetrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: RequestMetrics, log: RequestLog) -> None:
         self._app = app
         self._metrics = metrics
+        self._log = log
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Pass one request on."""
@@ -82,18 +85,18 @@ class Telemetry:
         finally:
             seconds = time.perf_counter() - started
             route = str(scope.get("path_template") or _UNKNOWN_ROUTE)
-            method = scope["method"] if len(scope["method"]) < 8 else "OTHER"
+            method = scope["method"] if scope["method"] in _METHODS else "OTHER"
             self._metrics.observe(method, route, status, seconds)
             if route not in _QUIET:
-                principal = scope.get("user")
-                _log.info(
-                    "request",
-                    method=method,
-                    route=route,
-                    status=status,
-                    ms=round(seconds * 1000, 2),
-                    tenant=getattr(principal, "tenant", None),
-                )
+                fields = {
+                    "method": method,
+                    "route": route,
+                    "status": status,
+                    "ms": round(seconds * 1000, 2),
+                    "tenant": getattr(scope.get("user"), "tenant", None),
+                    "request_id": request_id,
+                }
+                self._log.add(fields)
             structlog.contextvars.unbind_contextvars("request_id")
 
 

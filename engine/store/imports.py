@@ -97,13 +97,15 @@ def row_values(entry: Entry, now: int) -> dict[str, Any]:
     created_at = from_datetime(entry.created_at)
     updated_at = created_at if entry.updated_at is UNSET else from_datetime(entry.updated_at)
     expires_at = None if extras.expires_at is None else from_datetime(extras.expires_at)
-    if entry.tier == "daily" and expires_at is None:
+    if entry.tier == "permanent":
+        expires_at = None  # a permanent memory never expires, whatever the file says
+    elif expires_at is None:
         expires_at = now + 24 * 60 * 60 * 1_000_000  # Engram's file does not say when: a day, as if it were new
     return {
         "content": entry.content,
         "content_hash": memories.content_hash(entry.content),
         "type": "transcript_chunk" if entry.memory_type == "transcriptchunk" else entry.memory_type,
-        "tags": msgspec.json.encode(entry.tags).decode(),
+        "tags": msgspec.json.encode(list(dict.fromkeys(entry.tags))).decode(),
         "metadata": msgspec.json.encode(entry.metadata).decode(),
         "importance": entry.importance,
         "workspace": entry.workspace,

@@ -51,7 +51,7 @@ def _check_value(value: Any, field: str, depth: int) -> None:
     elif isinstance(value, bool) or value is None or isinstance(value, str):
         return
     elif isinstance(value, int):
-        if abs(value) > _INTEGER_MAX:
+        if not -_INTEGER_MAX - 1 <= value <= _INTEGER_MAX:
             raise invalid(field, "must fit 64 bits")
     elif not (isinstance(value, float) and math.isfinite(value)):
         raise invalid(field, "must be a JSON value")

@@ -54,6 +54,8 @@ def _mode(database: Database, arguments: MemorySearch, embedding: Embedding | No
     """Return what can be done: without the query's vector, or before the first memory has one, only words are left."""
     if arguments.mode == "keyword":
         return "keyword"
+    if arguments.mode == "semantic" and not arguments.query.strip():
+        return "keyword"
     if arguments.mode == "semantic":
         if embedding is None:
             raise RemoteError(ErrorCode.UNAVAILABLE, "meaning can't be searched right now", retry_after=1)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import structlog
 from litestar import Request, Response
-from litestar.exceptions import HTTPException, SerializationException, ValidationException
+from litestar.exceptions import HTTPException, InternalServerException, SerializationException, ValidationException
 
 from engine.protocol import ErrorCode, RemoteError
 
@@ -96,7 +96,7 @@ def from_validation(message: str) -> Problem:
     if (named := _NAMED.match(text)) is not None:
         path = f"{path}.{named['name']}" if path else named["name"]
     field = path[:200] or "body"
-    return Problem("invalid", f"{field}: {text[0].lower()}{text[1:]}"[:400], field=field)
+    return Problem("invalid", f"{field}: {_uncapitalized(text)}"[:400], field=field)
 
 
 def body(problem: Problem) -> dict[str, Any]:
@@ -136,6 +136,8 @@ def as_problem(error: BaseException) -> Problem:  # noqa: PLR0911  a table, writ
             return from_validation(str(error))
         case SerializationException() if error.__cause__ is not None:
             return as_problem(error.__cause__)
+        case InternalServerException() if error.detail == "client disconnected prematurely":
+            return Problem("invalid", "body: ended before its declared length", field="body")
         case RecursionError():
             return Problem("invalid", "body: nested too deeply", field="body")
         case UnicodeDecodeError():
@@ -155,8 +157,15 @@ def _from_litestar(error: ValidationException) -> Problem:
     extra = error.extra
     if isinstance(extra, list) and extra and isinstance(extra[0], dict):
         field = str(extra[0].get("key", "body"))[:200]
+        if field == "data":  # Litestar's name for a body that is not there
+            return Problem("invalid", "body: must not be empty", field="body")
         message = str(extra[0].get("message", "not valid"))
         if (named := _NAMED.match(message)) is not None:
             field = named["name"]
-        return Problem("invalid", f"{field}: {message[0].lower()}{message[1:]}"[:400], field=field)
+        return Problem("invalid", f"{field}: {_uncapitalized(message)}"[:400], field=field)
     return Problem("invalid", error.detail)
+
+
+def _uncapitalized(message: str) -> str:
+    """Return a message as the rest of a sentence; JSON stays JSON."""
+    return message if message[:2].isupper() else message[:1].lower() + message[1:]

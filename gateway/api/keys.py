@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -57,7 +57,10 @@ class Keys(msgspec.Struct):
 @post("/keys", guards=[require("admin")], summary="Make a key", tags=["keys"])
 async def create_key(request: Request[Principal, Any, Any], data: KeyCreate, registry: NamedDependency[Registry]) -> NewKey:
     """Make another key for this database. It is shown once."""
-    expires_at = None if data.expires_at is None else from_datetime(data.expires_at)
+    try:
+        expires_at = None if data.expires_at is None else from_datetime(data.expires_at.astimezone(UTC))
+    except OverflowError as error:
+        raise invalid("expires_at", "is outside the calendar") from error
     if expires_at is not None and expires_at <= system_clock():
         raise invalid("expires_at", "must be in the future")
     scopes = tuple(scope for scope in SCOPES if scope in data.scopes)

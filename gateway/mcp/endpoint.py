@@ -11,6 +11,7 @@ from msgspec import UNSET
 
 from engine import VERSION
 from gateway.api.errors import Problem
+from gateway.api.request import check_json
 from gateway.execution import Execution
 from gateway.mcp.jsonrpc import METHOD_NOT_FOUND, Message, RpcError, decode, failure, result
 from gateway.mcp.tools import call_tool, list_tools
@@ -37,6 +38,7 @@ async def mcp(
 ) -> Response[bytes]:
     """Answer one message."""
     _check_origin(request, settings)
+    check_json(request)
     message_id: Any = UNSET
     try:
         message = decode(await request.body())

@@ -73,7 +73,12 @@ class KeyDirectory:
         return api_key.digest(key, self._pepper)
 
     def find(self, key: str, now: int) -> Principal | None:
-        """Return what ``key``, which must be well formed, stands for; ``None`` if unknown, revoked or expired."""
+        """Return what ``key`` stands for; ``None`` for what is no key, or unknown, revoked or expired.
+
+        Its form is not looked at: only what we made can have a digest that we keep.
+        """
+        if len(key) != api_key.LENGTH or not key.isascii():
+            return None
         principal = self._principals.get(self.digest(key))
         if principal is None or (principal.expires_at is not None and principal.expires_at <= now):
             return None

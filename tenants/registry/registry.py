@@ -50,7 +50,7 @@ class Registry:
             await connection.execute(text("SELECT 1"))
 
     def find_key(self, key: str) -> Principal | None:
-        """Return what a well-formed key stands for, from memory; ``None`` if it is unknown, revoked or expired."""
+        """Return what a key stands for, from memory; ``None`` if it is no key, or unknown, revoked or expired."""
         return self._keys.find(key, system_clock())
 
     async def sign_up(self, *, email: str, password: str, organization: str) -> SignedUp:

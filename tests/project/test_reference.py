@@ -50,8 +50,8 @@ def test_every_error_code_is_documented() -> None:
 
 
 def test_every_engine_error_has_a_problem() -> None:
-    from gateway.api.errors import body, from_remote
     from engine.protocol import RemoteError
+    from gateway.api.errors import body, from_remote
 
     for code in ErrorCode:
         assert body(from_remote(RemoteError(code, "words")))["code"] in CODES
