@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 from litestar import Request, get, post
 from litestar.di import NamedDependency
+from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
 from litestar.response import Stream
 
 from engine.catalogue.transfer import EXPORT, Imported, MemoryExport
@@ -16,6 +18,21 @@ from gateway.execution import Execution
 from gateway.import_file import import_file
 from gateway.upload import Spool
 from tenants.registry.keys import Principal
+
+
+@dataclass
+class _ImportOperation(Operation):
+    """The OpenAPI description of a body that is streamed, of which Litestar therefore knows nothing."""
+
+    def __post_init__(self) -> None:
+        file = Schema(type=OpenAPIType.OBJECT, description="An export file, version 1.0.")
+        form = Schema(
+            type=OpenAPIType.OBJECT,
+            properties={"file": Schema(type=OpenAPIType.STRING, content_media_type="application/json")},
+            required=["file"],
+        )
+        content = {"application/json": OpenAPIMediaType(schema=file), "multipart/form-data": OpenAPIMediaType(schema=form)}
+        self.request_body = RequestBody(content=content, required=True)
 
 
 @get("/export", guards=[require("read")], media_type="application/json", summary="Export everything", tags=["transfer"])
@@ -42,6 +59,7 @@ async def export(request: Request[Principal, Any, Any], execution: NamedDependen
     "/import",
     guards=[require("write")],
     status_code=200,
+    operation_class=_ImportOperation,
     request_max_body_size=None,  # streamed to a file; gateway.upload has the limit
     summary="Import a file",
     tags=["transfer"],
