@@ -35,7 +35,7 @@ def search(database: Database, arguments: MemorySearch, request: Request) -> Sea
     embedding = request.embeddings[0] if request.embeddings else None
     mode = _mode(database, arguments, embedding)
     evidence = _gather(database, arguments, query, embedding, mode)
-    ranked = _rank(database, query, evidence, mode)[: arguments.limit]
+    ranked = _rank(database, query, evidence, mode, arguments.limit)
     found = memories.get_many(database.connection, (entry.id for entry in ranked), database.now())
     hits = [
         Hit(
@@ -80,7 +80,7 @@ def _gather(
     return evidence
 
 
-def _rank(database: Database, query: Query, evidence: _Evidence, mode: fusion.Mode) -> list[Ranked]:
+def _rank(database: Database, query: Query, evidence: _Evidence, mode: fusion.Mode, limit: int) -> list[Ranked]:
     connection = database.connection
     ids = evidence.bm25.keys() | evidence.nearness.keys()
     matched: dict[int, list[int]] = {memory_id: [] for memory_id in ids}
@@ -100,7 +100,7 @@ def _rank(database: Database, query: Query, evidence: _Evidence, mode: fusion.Mo
         for memory_id in ids
     ]
     corpus = Corpus(memories=memories.count(connection), document_frequencies=frequencies, spread=evidence.spread)
-    return fusion.fuse(candidates, corpus, mode)
+    return fusion.fuse(candidates, corpus, mode, limit=limit)
 
 
 def _explanation(entry: Ranked, nearness: Nearness | None) -> Explanation:
