@@ -7,6 +7,7 @@ decision. A peer that says it is going away gets no new request; what is in flig
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any, Self, TypeVar, cast
@@ -28,10 +29,11 @@ from engine.protocol import (
 )
 from engine.protocol.errors import invalid
 from engine.protocol.framing import FrameError
-from engine.protocol.limits import DEADLINE_DEFAULT_MS
+from engine.protocol.limits import DEADLINE_DEFAULT_MS, IN_FLIGHT_MAX
 
 T = TypeVar("T")
 
+_CLOSE_S = 1.0
 _GRACE_S = 1.0
 """Past the deadline the server answers by itself; a server that stays silent this much longer is taken for hung."""
 
@@ -66,6 +68,7 @@ class Client(asyncio.Protocol):
         self._decoder = FrameDecoder()
         self._outgoing: list[bytes] = []
         self._last_id = 0
+        self._slots = asyncio.Semaphore(IN_FLIGHT_MAX)
         self._going_away = False
         self._transport: asyncio.Transport | None = None
 
@@ -113,18 +116,19 @@ class Client(asyncio.Protocol):
         trace: str = "",
     ) -> T:
         """Return the answer of ``method`` to ``params`` as a ``result_type``; ``RemoteError`` for everything else."""
-        request = self._request(method, params, embeddings, deadline_ms, caller, trace)
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[msgspec.Raw] = loop.create_future()
-        self._calls[request.id] = future
-        silence = loop.call_later(deadline_ms / 1000 + _GRACE_S, self._silent, future)
-        try:
-            self._send(request)
-            raw = await future
-        finally:
-            silence.cancel()
-            self._calls.pop(request.id, None)
-            self._close_if_done()
+        async with self._slots:
+            request = self._request(method, params, embeddings, deadline_ms, caller, trace)
+            loop = asyncio.get_running_loop()
+            future: asyncio.Future[msgspec.Raw] = loop.create_future()
+            self._calls[request.id] = future
+            silence = loop.call_later(deadline_ms / 1000 + _GRACE_S, self._silent)
+            try:
+                self._send(request)
+                raw = await future
+            finally:
+                silence.cancel()
+                self._calls.pop(request.id, None)
+                self._close_if_done()
         return _decode(raw, result_type)
 
     async def stream(
@@ -156,10 +160,13 @@ class Client(asyncio.Protocol):
             self._close_if_done()
 
     async def close(self) -> None:
-        """Hang up and wait until it is done."""
+        """Hang up and wait until it is done; a peer that does not read what is left is not waited for."""
         if self._transport is not None:
             self._transport.close()
-        await self._closed
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_S):
+                await asyncio.shield(self._closed)
+        self.abort()
 
     def abort(self) -> None:
         """Hang up at once."""
@@ -195,9 +202,9 @@ class Client(asyncio.Protocol):
             self._transport.write(b"".join(self._outgoing))
         self._outgoing.clear()
 
-    def _silent(self, future: asyncio.Future[msgspec.Raw]) -> None:
-        if not future.done():
-            future.set_exception(RemoteError(ErrorCode.LOST, "no answer came in time"))
+    def _silent(self) -> None:
+        """Give up a peer that is past a deadline and says nothing: what else is in flight there is lost as well."""
+        self.abort()
 
     def _close_if_done(self) -> None:
         if self._going_away and not self.in_flight and self._transport is not None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import gc
 import os
 import re
-import resource
 import selectors
 import signal
 import socket
@@ -30,7 +29,7 @@ import structlog
 
 from engine import log, main
 from engine.address import listen
-from engine.process import die_with_parent
+from engine.process import die_with_parent, raise_descriptor_limit
 from engine.protocol import ErrorCode, FrameDecoder, Hello, RemoteError, Reply, ReplyError, Request, encode_frame
 from engine.protocol.errors import invalid
 from engine.protocol.framing import FrameError
@@ -39,6 +38,7 @@ from engine.store.connection import preload
 
 _log = structlog.get_logger()
 
+_HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 _TENANT = re.compile(r"[a-z0-9_]{1,64}")
 _CONTROL_FRAME_BYTES_MAX = 64 * 1024
 _STOP_S = 15.0
@@ -95,7 +95,7 @@ class ForkServer:
         self._wake_receiver.setblocking(False)
         self._wake_sender.setblocking(False)
         signal.set_wakeup_fd(self._wake_sender.fileno())
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+        for number in _HANDLED:
             signal.signal(number, lambda *_: None)  # the wake-up descriptor carries the number
         self._selector.register(self._listening, selectors.EVENT_READ, self._accept)
         self._selector.register(self._wake_receiver, selectors.EVENT_READ, self._signalled)
@@ -211,10 +211,12 @@ class ForkServer:
             return running.process
         path = self._sockets / f"{arguments.tenant}.sock"
         parent = os.getpid()
-        serving_read = serving_write = -1
+        serving_read = serving_write = pid = -1
         try:
             listening = listen(path)
             serving_read, serving_write = os.pipe()
+            # A signal to a child that still has our wake-up pipe would be taken for one to us.
+            signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
             pid = os.fork()
         except OSError as error:
             _log.exception("fork_failed", tenant=arguments.tenant)
@@ -222,6 +224,9 @@ class ForkServer:
                 if descriptor >= 0:
                     os.close(descriptor)
             raise RemoteError(ErrorCode.UNAVAILABLE, "the engine could not be started") from error
+        finally:
+            if pid != 0:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
         if pid == 0:
             os.close(serving_read)
             settings = main.EngineSettings(tenant=arguments.tenant, folder=Path(arguments.folder), parent=parent)
@@ -249,8 +254,9 @@ class ForkServer:
         status = 1
         try:
             signal.set_wakeup_fd(-1)
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+            for number in _HANDLED:
                 signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
             # Closed through their objects: a descriptor closed behind an object's back would be closed again by its
             # finalizer, when the number may long belong to the database.
             self._selector.close()
@@ -284,8 +290,7 @@ def serve(environment: Mapping[str, str]) -> None:
     die_with_parent()
     log.configure("fork_server")
     setproctitle.setproctitle("engram fork-server")
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # a descriptor for each engine that runs
+    raise_descriptor_limit()
     preload()
     gc.collect()
     gc.freeze()  # what every engine shares is never touched by its collector, so its pages stay shared

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import resource
 import signal
 import sys
 
@@ -26,6 +27,12 @@ def die_with_parent(parent: int | None = None) -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
     if os.getppid() != parent:  # it ended before the kernel knew that it matters
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def raise_descriptor_limit() -> None:
+    """Allow this process as many open descriptors as it may have: one for each connection, or for each engine."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def stop_event(loop: asyncio.AbstractEventLoop) -> asyncio.Event:

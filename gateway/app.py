@@ -8,12 +8,10 @@ from typing import Any
 
 from litestar import Litestar, Request, Response, Router
 from litestar.contrib.jinja import JinjaTemplateEngine
-from litestar.datastructures import CacheControlHeader
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, License, SecurityScheme
-from litestar.static_files import create_static_files_router
 from litestar.template import TemplateConfig
 from litestar.types import ASGIApp
 
@@ -21,12 +19,14 @@ from engine import VERSION
 from gateway.admission import Admission, SignupLimit
 from gateway.api import errors, keys, memories, operations, search, signup, transfer
 from gateway.api.request import StrictRequest
-from gateway.console.pages import PAGES, STATIC, TEMPLATES
+from gateway.console.pages import PAGES, TEMPLATES
 from gateway.console.plan_rows import plan_rows
 from gateway.console.rendering import problem_page, wants_page
+from gateway.console.static_files import static_file
 from gateway.execution import Execution
 from gateway.mcp import endpoint
 from gateway.metrics import Metrics
+from gateway.places import Places
 from gateway.readiness import ReadinessProbe
 from gateway.request_log import RequestLog
 from gateway.settings import GatewaySettings
@@ -36,7 +36,6 @@ from quotas.rate_limiter import RateLimiter
 from tenants.registry.registry import Registry
 
 BODY_BYTES_MAX = 8 * 1024 * 1024
-_YEAR_S = 365 * 24 * 60 * 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,14 +67,8 @@ def create_app(given: Dependencies) -> ASGIApp:
         middleware=[Admission(given.registry, given.limiter)],
         security=[{"key": []}],
     )
-    static = create_static_files_router(
-        path="/static",
-        directories=[STATIC],
-        include_in_schema=False,
-        cache_control=CacheControlHeader(max_age=_YEAR_S, public=True, immutable=True),
-    )
     app = Litestar(
-        route_handlers=[*PAGES, static, *signup.ROUTES, *operations.ROUTES, v1],
+        route_handlers=[*PAGES, static_file, *signup.ROUTES, *operations.ROUTES, v1],
         dependencies={
             "settings": _always(settings),
             "registry": _always(given.registry),
@@ -83,6 +76,7 @@ def create_app(given: Dependencies) -> ASGIApp:
             "readiness": _always(given.readiness),
             "metrics": _always(given.metrics),
             "signup_limit": _always(signup_limit),
+            "places": _always(Places()),
             "spool": _always(Spool(settings.data_folder / "spool")),
             "public_url": _always(settings.public_url),
             "plans": _always(plan_rows()),

@@ -12,7 +12,7 @@ import structlog
 
 from engine.catalogue.embedding import PENDING, STORE, EmbeddingsStore, PendingTexts
 from engine.embedder.client import EmbedderClient
-from engine.protocol import RemoteError
+from engine.protocol import ErrorCode, RemoteError
 
 if TYPE_CHECKING:
     from tenants.router import Router
@@ -24,6 +24,15 @@ _BATCH_TEXTS = 24
 
 _EMBED_MS = 120_000
 _RETRY_S = 2.0
+
+_TRANSIENT = {
+    ErrorCode.UNAVAILABLE,
+    ErrorCode.OVERLOADED,
+    ErrorCode.LOST,
+    ErrorCode.DRAINING,
+    ErrorCode.DEADLINE_EXCEEDED,
+}
+"""After any other error trying again would fail again: the tenant waits until it is noted anew."""
 
 
 class EmbeddingPump:
@@ -58,8 +67,9 @@ class EmbeddingPump:
                     self.note(tenant)
             except RemoteError as error:
                 _log.warning("pending_texts_wait", tenant=tenant, reason=str(error.code))
-                self.note(tenant)
-                await asyncio.sleep(_RETRY_S)
+                if error.code in _TRANSIENT:
+                    self.note(tenant)
+                    await asyncio.sleep(_RETRY_S)
 
     async def _embed_some(self, router: Router, tenant: str) -> bool:
         """Embed one batch; whether there may be more."""

@@ -6,7 +6,8 @@ search that asks for meaning alone fails.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import structlog
@@ -24,6 +25,9 @@ _log = structlog.get_logger()
 
 _NO_VECTORS = (ErrorCode.UNAVAILABLE, ErrorCode.OVERLOADED, ErrorCode.DEADLINE_EXCEEDED, ErrorCode.LOST, ErrorCode.DRAINING)
 
+_EMBEDDER_REST_S = 5.0
+"""An embedder that let somebody wait to the end is not asked again at once: one request in a while finds out, not each."""
+
 _EMBED_QUERY_MS = 2_000
 _EMBED_DOCUMENT_MS = 5_000
 
@@ -35,6 +39,7 @@ class Execution:
         self._router = router
         self._embedder = embedder
         self._pump = pump
+        self._embedder_rests_until = 0.0
 
     async def run(self, principal: Principal, tool: Tool[Any, Any], arguments: Any) -> Any:
         """Return the tool's result for this caller."""
@@ -58,7 +63,7 @@ class Execution:
             principal.tenant, operation, arguments, caller=caller(principal), deadline_ms=deadline_ms
         )
 
-    def stream(self, principal: Principal, operation: Operation[Any, Any], arguments: Any) -> AsyncIterator[Any]:
+    def stream(self, principal: Principal, operation: Operation[Any, Any], arguments: Any) -> AsyncGenerator[Any]:
         """Yield the chunks of a streaming operation."""
         return self._router.stream(principal.tenant, operation, arguments, caller=caller(principal))
 
@@ -74,10 +79,14 @@ class Execution:
         if text is UNSET or not text.strip():
             return []
         try:
+            if time.monotonic() < self._embedder_rests_until:
+                raise RemoteError(ErrorCode.UNAVAILABLE, "the embedder has just failed")
             if embeds.purpose == "query":
                 return [await self._embedder.query(text, deadline_ms=_EMBED_QUERY_MS)]
             return await self._embedder.documents([text], deadline_ms=_EMBED_DOCUMENT_MS)
         except RemoteError as error:
+            if error.code in (ErrorCode.LOST, ErrorCode.DEADLINE_EXCEEDED):
+                self._embedder_rests_until = time.monotonic() + _EMBEDDER_REST_S
             if error.code not in _NO_VECTORS:
                 raise
             if _needs_meaning(arguments):

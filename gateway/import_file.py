@@ -31,6 +31,7 @@ from engine.catalogue.values import out_of_range
 from engine.protocol import RemoteError
 from gateway.api.errors import Problem, from_remote, from_validation, invalid
 from gateway.execution import Execution
+from gateway.json_array import elements
 from tenants.registry.keys import Principal
 
 _BATCH_BYTES_MAX = 4 * 1024 * 1024
@@ -43,7 +44,7 @@ class _File(msgspec.Struct):
     """The outside of an export file; the entries stay undecoded."""
 
     version: str
-    memories: list[msgspec.Raw]
+    memories: msgspec.Raw
 
 
 _file_decoder = msgspec.json.Decoder(_File)
@@ -66,7 +67,7 @@ async def _import_entries(file: _File, principal: Principal, execution: Executio
 
     staged = await operate(IMPORT_BEGIN, ImportBegin())
     try:
-        for first, entries in _batches(file.memories):
+        for first, entries in _batches(memoryview(file.memories)):
             await operate(IMPORT_STAGE, ImportStage(import_id=staged.import_id, first=first, entries=entries))
         commit = ImportCommit(import_id=staged.import_id)
         imported: Imported = await operate(IMPORT_COMMIT, commit, _COMMIT_MS)
@@ -88,15 +89,17 @@ def _open_file(content: mmap.mmap) -> _File:
         raise from_validation(str(error)) from error
     if file.version.split(".", maxsplit=1)[0] != _MAJOR_VERSION:
         raise invalid("version", f"this is no export of version {EXPORT_VERSION}")
+    if bytes(memoryview(file.memories)[:1]) != b"[":
+        raise invalid("memories", "must be an array")
     return file
 
 
-def _batches(memories: list[msgspec.Raw]) -> Iterator[tuple[int, list[Entry]]]:
+def _batches(memories: memoryview) -> Iterator[tuple[int, list[Entry]]]:
     first, size = 0, 0
     batch: list[Entry] = []
-    for position, raw in enumerate(memories):
-        size += len(memoryview(raw))
-        batch.append(_decode(raw, position))
+    for position, text in enumerate(elements(memories)):
+        size += len(text)
+        batch.append(_decode(text, position))
         if len(batch) == IMPORT_BATCH_MAX or size >= _BATCH_BYTES_MAX:
             yield first, batch
             first, size, batch = position + 1, 0, []
@@ -104,9 +107,9 @@ def _batches(memories: list[msgspec.Raw]) -> Iterator[tuple[int, list[Entry]]]:
         yield first, batch
 
 
-def _decode(raw: msgspec.Raw, position: int) -> Entry:
+def _decode(text: bytes, position: int) -> Entry:
     try:
-        entry = _entry_decoder.decode(raw)
+        entry = _entry_decoder.decode(text)
         if (field := out_of_range(entry)) is not None:
             raise msgspec.ValidationError(f"Out of range - at `$.{field}`")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

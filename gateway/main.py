@@ -22,7 +22,7 @@ from granian.server.embed import Server
 from engine import log
 from engine.embedder.client import EmbedderClient
 from engine.link import Link
-from engine.process import die_with_parent, stop_event
+from engine.process import die_with_parent, raise_descriptor_limit, stop_event
 from gateway.app import Dependencies, create_app
 from gateway.embedding_pump import EmbeddingPump
 from gateway.execution import Execution
@@ -35,6 +35,10 @@ from tenants.registry.registry import Registry
 from tenants.router import Router
 
 _log = structlog.get_logger()
+
+_BACKLOG = 4096
+_CONNECTIONS_MAX = 20_000
+"""Open at once, idle ones included: past it nobody new is let in, so it must be far above what a few hosts can open."""
 
 _HEADERS_READ_MS = 15_000
 """A client that takes longer to send its headers holds a connection for nothing."""
@@ -71,6 +75,8 @@ async def serve(settings: GatewaySettings) -> None:
             port=settings.port,
             interface=Interfaces.ASGI,
             websockets=False,
+            backlog=_BACKLOG,
+            backpressure=_CONNECTIONS_MAX,
             log_enabled=False,
             http1_settings=HTTP1Settings(header_read_timeout=_HEADERS_READ_MS),
         )
@@ -95,6 +101,7 @@ def _keep_collections_short() -> None:
 def main() -> None:
     """Run the gateway in this process."""
     die_with_parent()
+    raise_descriptor_limit()
     log.configure("gateway")
     uvloop.run(serve(GatewaySettings.from_environment(os.environ)))
 

@@ -23,6 +23,9 @@ _STOP_S = 55.0
 
 _LOG_BYTES_MAX = 50_000_000
 
+_SECRET_PREFIXES = ("ENGRAM_", "AWS_", "OTEL_")
+"""What the model's preparation has no use for, keys and credentials among it."""
+
 _FOLDERS = ("run", "run/engines", "tenants", "spool", "log", "models")
 
 _DEFAULTS = {
@@ -65,6 +68,8 @@ class Node:
     def claim(self) -> None:
         """Make the folder and take its lock; ``CannotStart`` if another node has the folder or the port."""
         try:
+            if set('"\\\n') & set(str(self._folder)):
+                raise CannotStart(f"The folder {self._folder} has a quotation mark, a backslash or a line break in its name.")
             self._folder.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(self._folder / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -83,7 +88,8 @@ class Node:
     def prepare_model(self) -> bool:
         """Make the embedding model if it is not there, showing the steps; whether it is there now."""
         command = [sys.executable, "-P", "-m", "engine.embedder.prepare", "--models-dir", str(self._models_folder)]
-        return subprocess.run(command, env=self._environment, check=False).returncode == 0  # noqa: S603
+        environment = {name: value for name, value in self._environment.items() if not name.startswith(_SECRET_PREFIXES)}
+        return subprocess.run(command, env=environment, check=False).returncode == 0  # noqa: S603
 
     def start(self, *, log_to_terminal: bool) -> None:
         """Start the supervisor and with it all programs."""

@@ -37,7 +37,7 @@ class RequestLog:
         self._held.append(_encode(line))
 
     def _write(self) -> None:
-        if self._held:
-            self._stream.write(b"\n".join(self._held) + b"\n")
+        lines, self._held = self._held, []
+        if lines:
+            self._stream.write(b"\n".join(lines) + b"\n")
             self._stream.flush()
-            self._held.clear()

@@ -56,6 +56,7 @@ class GatewaySettings:
         if production == "production":
             faults += _insecure(environment)
         signups_per_minute = _count("ENGRAM_SIGNUPS_PER_MINUTE", environment, 60, faults)
+        _positive("ENGRAM_ENGINE_IDLE_SECONDS", environment, faults)
         if faults:
             raise SettingsError("\n".join(faults))
         return cls(
@@ -89,6 +90,16 @@ def _count(name: str, environment: Mapping[str, str], default: int, faults: list
         return int(text)
     faults.append(f"{name} is a number from 1 to 1000000")
     return default
+
+
+def _positive(name: str, environment: Mapping[str, str], faults: list[str]) -> None:
+    """Look at a setting of another program, so that ``engram up`` says what is wrong instead of starting it in vain."""
+    try:
+        fine = 0 < float(environment.get(name) or 1) < float("inf")
+    except ValueError:
+        fine = False
+    if not fine:
+        faults.append(f"{name} is a number above 0")
 
 
 def _master_key(text: str, faults: list[str]) -> bytes | None:

@@ -6,6 +6,7 @@ Order: settings, folder and lock, port, model, supervisor, readiness. Whatever i
 from __future__ import annotations
 
 import json
+import os
 import signal
 import threading
 import time
@@ -30,6 +31,7 @@ def run(environment: Mapping[str, str], *, log_to_terminal: bool = False) -> int
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: stop.set())
     started_at = time.monotonic()
+    os.umask(0o077)  # what this node writes is nobody else's to read; every program inherits it
     try:
         settings = GatewaySettings.from_environment(environment)
         node = Node(settings, environment)

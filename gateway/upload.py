@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import tempfile
 from collections.abc import AsyncIterator
@@ -16,6 +17,9 @@ from gateway.api.errors import Problem, invalid
 UPLOAD_BYTES_MAX = 1024 * 1024 * 1024
 """A gibibyte of JSON is about a million memories, twice what the largest plan with a number holds."""
 
+_STALL_S = 60.0
+"""A sender that pauses for longer has gone, or means to hold the place."""
+
 _PART = "file"
 _PART_HEADER_BYTES_MAX = 4096
 _FORM_PARTS_MAX = 16
@@ -27,21 +31,22 @@ class Spool:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def open(self) -> Upload:
+    def open(self, *, bytes_max: int = UPLOAD_BYTES_MAX) -> Upload:
         """Return a place for one upload; it is gone when its block ends, or its process."""
-        return Upload(self._folder)
+        return Upload(self._folder, min(bytes_max, UPLOAD_BYTES_MAX))
 
 
 class Upload:
     """One upload. A context manager."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, bytes_max: int) -> None:
         self._folder = folder
+        self._bytes_max = bytes_max
         self._size = 0
         self._file: IO[bytes]
 
     def __enter__(self) -> Self:
-        self._file = tempfile.TemporaryFile(dir=self._folder)
+        self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -54,6 +59,7 @@ class Upload:
 
     async def receive(self, content_type: str, body: AsyncIterator[bytes]) -> None:
         """Write the body, or the part ``file`` of a form, to the file. ``too_large`` before a byte over the limit is kept."""
+        body = _without_stalls(body)
         kind, options = multipart.parse_options_header(content_type)
         if kind == "multipart/form-data":
             await self._receive_form(options.get("boundary", ""), body)
@@ -86,11 +92,23 @@ class Upload:
 
     def _write(self, piece: bytes | bytearray) -> None:
         self._size += len(piece)
-        if self._size > UPLOAD_BYTES_MAX:
-            raise Problem("too_large", f"An upload has at most {UPLOAD_BYTES_MAX} bytes.", limit=UPLOAD_BYTES_MAX)
+        if self._size > self._bytes_max:
+            raise Problem("too_large", f"An upload has at most {self._bytes_max} bytes here.", limit=self._bytes_max)
         try:
             self._file.write(piece)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise Problem("disk_full") from error
             raise
+
+
+async def _without_stalls(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    while True:
+        try:
+            async with asyncio.timeout(_STALL_S):
+                piece = await anext(body)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise invalid("body", f"nothing came for {_STALL_S:.0f} s") from None
+        yield piece

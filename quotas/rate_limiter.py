@@ -35,6 +35,7 @@ class RateLimiter:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._full_at: dict[str, float] = {}
+        self._sweep_above = _SUBJECTS_BEFORE_SWEEP
 
     def take(self, subject: str, *, per_second: float, burst: int) -> Decision:
         """Let one request of ``subject`` pass, or not."""
@@ -58,5 +59,6 @@ class RateLimiter:
 
     def _remember(self, subject: str, full_at: float, now: float) -> None:
         self._full_at[subject] = full_at
-        if len(self._full_at) > _SUBJECTS_BEFORE_SWEEP:
+        if len(self._full_at) > self._sweep_above:
             self._full_at = {name: moment for name, moment in self._full_at.items() if moment > now}
+            self._sweep_above = max(_SUBJECTS_BEFORE_SWEEP, 2 * len(self._full_at))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,6 +28,7 @@ _REACH_S = 10.0
 """How long we try to reach an engine that is starting, ending or crashing."""
 
 _RETRY_S = 0.02
+_NOT_REACHED = (ErrorCode.UNAVAILABLE, ErrorCode.LOST, ErrorCode.DRAINING, ErrorCode.OVERLOADED)
 
 _CLIENTS_HELD_MAX = 2000
 """Past this many, connections of engines that have ended are forgotten."""
@@ -78,6 +79,7 @@ class Router:
                 )
             except RemoteError as error:
                 if error.code == ErrorCode.DRAINING and time.monotonic() < give_up_at:
+                    await asyncio.sleep(_RETRY_S)
                     continue
                 if error.code != ErrorCode.LOST:
                     raise
@@ -88,7 +90,7 @@ class Router:
 
     async def stream(
         self, tenant: str, operation: Operation[Any, Any], arguments: Any, *, caller: Caller | None = None
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncGenerator[Any]:
         """Yield the operation's chunks, on a connection of its own."""
         async with await self._connect(tenant, time.monotonic() + _REACH_S) as client:
             chunks = client.stream(operation.name, arguments, chunk_type=operation.result, caller=caller)
@@ -120,7 +122,7 @@ class Router:
                 ensured = await self._host.call("ensure", Ensure(tenant), result_type=Ensured)
                 return await Client.connect(Path(ensured.socket))
             except RemoteError as error:
-                retriable = error.code in (ErrorCode.UNAVAILABLE, ErrorCode.LOST, ErrorCode.DRAINING)
+                retriable = error.code in _NOT_REACHED
                 if not retriable or "retry_after" in error.details or time.monotonic() > give_up_at:
                     raise
                 _log.debug("engine_not_reached", tenant=tenant, error=str(error))

@@ -140,10 +140,10 @@ class Embedder:
         try:
             return await asyncio.to_thread(_load, self._settings)
         except Exception as error:
-            reason = f"the embedding model could not be loaded: {error}"
-            if reason != self._reason:
-                _log.warning("model_unavailable", model=self._settings.model, reason=reason)
-            self._state, self._reason = "unavailable", reason
+            # The error may name folders, and the reason is public: it is on /ready.
+            if self._state != "unavailable":
+                _log.warning("model_unavailable", model=self._settings.model, error=str(error))
+            self._state, self._reason = "unavailable", "the embedding model can't be loaded; the log says why"
             return None
 
 

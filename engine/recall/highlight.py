@@ -18,6 +18,9 @@ EXCERPT_CHARACTERS = 160
 CONTENT_CHARACTERS_MAX = 50_000
 """Words deeper in a memory are found but not shown: a page of results must not cost the tokenizing of a hundred books."""
 
+FOUND_MAX = 1000
+"""Occurrences looked at in one memory: choosing among them costs more than finding them."""
+
 MARK = "**"
 
 
@@ -57,6 +60,8 @@ def _find(content: str, wanted: set[str], tokenize: Tokenize) -> list[_Found]:
                 character = first + _length(data[start:end])
                 found.append(_Found(first, character, token))
             byte = end
+            if len(found) == FOUND_MAX:
+                break
     return found
 
 

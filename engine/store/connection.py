@@ -15,6 +15,9 @@ import sqlite_vec
 CHECKSUM_BYTES = 8
 CHECKSUM_VFS = "cksmvfs"
 
+WAL_BYTES_KEPT = 8 * 1024 * 1024
+"""What the log may still occupy on the disk after a checkpoint; a large import would otherwise leave it as large for good."""
+
 SQLITE_VERSION_MIN = 3_051_003
 """3.7.0 to 3.51.2 can lose a commit when a second connection checkpoints while another writes."""
 
@@ -44,6 +47,7 @@ def open_writer(path: Path) -> apsw.Connection:
         raise RuntimeError("the database is not in WAL mode")
     connection.pragma("synchronous", "full")
     connection.pragma("secure_delete", "on")
+    connection.pragma("journal_size_limit", WAL_BYTES_KEPT)
     path.chmod(0o600)
     return connection
 

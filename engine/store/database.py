@@ -16,7 +16,7 @@ import apsw
 
 from engine.protocol import ErrorCode, Limits, RemoteError
 from engine.protocol.moment import Clock, system_clock
-from engine.store import memories, statistics
+from engine.store import imports, memories, statistics
 from engine.store.connection import open_reader, open_writer
 from engine.store.keyword import Tokenizer
 from engine.store.migration import migrate
@@ -74,6 +74,7 @@ class Database:
         try:
             self._flush_accesses()
             memories.purge_expired(self.connection, self.now(), _PURGE_BATCH)
+            imports.abandon_old(self.connection, self.now())
             yield
             self.connection.execute("COMMIT")
         except BaseException:

@@ -1,7 +1,8 @@
 """Imports: entries staged where nobody sees them, then turned into memories by one transaction.
 
 An id is kept when it is free. When the memory under it has the same text and time of creation, the entry is there already
-and is skipped, which makes an import safe to repeat. Otherwise the entry gets a new id, and the answer says which.
+and is skipped, which makes an import safe to repeat; if that memory was deleted, the import brings it back. Otherwise the
+entry gets a new id, and the answer says which.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from engine.catalogue.transfer import Entry, Imported
 from engine.protocol import ErrorCode, RemoteError
 from engine.protocol.moment import from_datetime
 from engine.store import memories
+from engine.store.selection import VISIBLE
 
 ID_KEPT_MAX = ID_MAX - 2**32
 """Ids above this are mapped, so that an import cannot use up the ids of what comes after it."""
@@ -31,18 +33,28 @@ _COUNT = "SELECT count(*) FROM import_entries WHERE import_id = ?"
 _ENTRIES = "SELECT entry FROM import_entries WHERE import_id = ? ORDER BY position"
 _ABANDON = "DELETE FROM imports WHERE id = ?"
 _ABANDON_OLD = "DELETE FROM imports WHERE created_at < ?"
-_OCCUPANT = "SELECT content_hash, created_at FROM memories WHERE id = ?"
-_TWIN = "SELECT id FROM memories WHERE content_hash = ? AND created_at = ? AND deleted_at IS NULL"
+_OCCUPANT = (
+    "SELECT content, created_at, deleted_at IS NULL AND (expires_at IS NULL OR expires_at > ?) FROM memories WHERE id = ?"
+)
+_TWINS = (
+    "SELECT m.id FROM memories AS m WHERE m.content_hash = ? AND m.content = ? AND m.created_at = ? AND m.type = ?"  # noqa: S608
+    f" AND m.tags = ? AND m.metadata = ? AND m.workspace = ? AND {VISIBLE} ORDER BY m.id"
+)
+_ERASE = "DELETE FROM memories WHERE id = ?"
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Entry)
 
 
 def begin(connection: apsw.Connection, now: int) -> int:
-    """Open an import and return its number; drop those that were never finished."""
-    connection.execute(_ABANDON_OLD, (now - STAGED_SECONDS_MAX * 1_000_000,))
+    """Open an import and return its number."""
     connection.execute(_BEGIN, (now,))
     return connection.last_insert_rowid()
+
+
+def abandon_old(connection: apsw.Connection, now: int) -> None:
+    """Drop the imports that were never finished."""
+    connection.execute(_ABANDON_OLD, (now - STAGED_SECONDS_MAX * 1_000_000,))
 
 
 def stage(connection: apsw.Connection, import_id: int, first: int, entries: list[Entry]) -> int:
@@ -65,30 +77,50 @@ def commit(connection: apsw.Connection, import_id: int, now: int) -> Imported:
     if connection.execute(_EXISTS, (import_id,)).fetchone() is None:
         raise RemoteError(ErrorCode.NOT_FOUND, "there is no such import")
     outcome = Imported(imported=0, skipped=0, id_map={})
+    spoken_for: set[int] = set()
     blobs: list[tuple[Any, ...]] = connection.execute(_ENTRIES, (import_id,)).fetchall()
     for (blob,) in blobs:
-        _reveal(connection, _decoder.decode(blob), outcome, now)
+        _reveal(connection, _decoder.decode(blob), outcome, now, spoken_for)
     abandon(connection, import_id)
     return outcome
 
 
-def _reveal(connection: apsw.Connection, entry: Entry, outcome: Imported, now: int) -> None:
+def _reveal(connection: apsw.Connection, entry: Entry, outcome: Imported, now: int, spoken_for: set[int]) -> None:
+    """Make one entry a memory, or find the one it is already.
+
+    ``spoken_for`` holds the memories that entries of this file have become or been found to be: two entries that look
+    alike are two memories.
+    """
     values = row_values(entry, now)
-    identity = (values["content_hash"], values["created_at"])
-    occupant = connection.execute(_OCCUPANT, (entry.id,)).fetchone()
-    if occupant == identity:
-        outcome.skipped += 1
-        return
+    occupant = connection.execute(_OCCUPANT, (now, entry.id)).fetchone()
+    if occupant is not None and occupant[:2] == (values["content"], values["created_at"]):
+        spoken_for.add(entry.id)
+        if occupant[2]:
+            outcome.skipped += 1
+            return
+        connection.execute(_ERASE, (entry.id,))  # it was deleted, and is wanted again
+        occupant = None
     if occupant is None and entry.id <= ID_KEPT_MAX:
         values["id"] = entry.id
-    elif (twin := connection.execute(_TWIN, identity).fetchone()) is not None:
+    elif (twin := _find_twin(connection, values, now, spoken_for)) is not None:
+        spoken_for.add(twin)
         outcome.skipped += 1
-        outcome.id_map[str(entry.id)] = twin[0]
+        outcome.id_map[str(entry.id)] = twin
         return
     new_id = memories.insert(connection, values)
+    spoken_for.add(new_id)
     outcome.imported += 1
     if new_id != entry.id:
         outcome.id_map[str(entry.id)] = new_id
+
+
+def _find_twin(connection: apsw.Connection, values: dict[str, Any], now: int, spoken_for: set[int]) -> int | None:
+    """Return the visible memory that an earlier import has made of the same entry under another id."""
+    identity = [values[name] for name in ("content_hash", "content", "created_at", "type", "tags", "metadata", "workspace")]
+    for (memory_id,) in connection.execute(_TWINS, (*identity, now)):
+        if memory_id not in spoken_for:
+            return int(memory_id)
+    return None
 
 
 def row_values(entry: Entry, now: int) -> dict[str, Any]:

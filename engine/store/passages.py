@@ -132,7 +132,7 @@ def check_query(connection: apsw.Connection, query: Embedding) -> bytes | None:
     if held is None:
         return None
     if held != query.model or len(query.passages) != 1:
-        raise _wrong_model(held, query.model)
+        raise wrong_model(held, query.model)
     vector = query.passages[0].vector
     _check_vector(vector, _dimensions(connection))
     return vector
@@ -147,7 +147,7 @@ def _admit(connection: apsw.Connection, embedding: Embedding) -> None:
         connection.execute(_SET_PROPERTY, ("embedding_model", embedding.model))
         connection.execute(_SET_PROPERTY, ("embedding_dimensions", str(dimensions)))
     elif held != embedding.model:
-        raise _wrong_model(held, embedding.model)
+        raise wrong_model(held, embedding.model)
     dimensions = _dimensions(connection)
     for passage in embedding.passages:
         _check_vector(passage.vector, dimensions)
@@ -162,5 +162,6 @@ def _check_vector(vector: bytes, dimensions: int) -> None:
         raise RemoteError(ErrorCode.INVALID, f"a vector must have {dimensions} float32 values")
 
 
-def _wrong_model(held: str, given: str) -> RemoteError:
+def wrong_model(held: str | None, given: str) -> RemoteError:
+    """Return the refusal of vectors, or of a query, of a model other than the one held."""
     return RemoteError(ErrorCode.WRONG_MODEL, f"this database holds vectors of {held}, not of {given}", model=held)

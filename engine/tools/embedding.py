@@ -12,6 +12,9 @@ from engine.tools.handler import Handler
 
 def pending_texts(database: Database, arguments: PendingTexts, request: Request) -> Pending:
     """Return texts to embed."""
+    held = passages.model(database.connection)
+    if held not in (None, arguments.model):
+        raise passages.wrong_model(held, arguments.model)
     return Pending(texts=passages.pending(database.connection, arguments.limit))
 
 

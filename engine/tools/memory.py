@@ -81,13 +81,15 @@ def update(database: Database, arguments: MemoryUpdate, request: Request) -> Mem
         passages.remove(database.connection, arguments.id)
         if request.embeddings:
             passages.replace(database.connection, arguments.id, request.embeddings[0])
-    database.check_limits(request.caller.limits)
+    if len(values.get("content", "")) > len(before.content) or "metadata" in values or "tags" in values:
+        database.check_limits(request.caller.limits)
     return memories.get(database.connection, arguments.id, now)
 
 
 def delete(database: Database, arguments: MemoryDelete, request: Request) -> Deleted:
     """Hide one memory."""
     memories.soft_delete(database.connection, arguments.id, database.now())
+    passages.remove(database.connection, arguments.id)  # most of a memory's bytes, and nothing will look for it
     return Deleted(id=arguments.id)
 
 
@@ -130,6 +132,8 @@ def _changed_life(arguments: MemoryUpdate, before: Memory, now: int) -> dict[str
     tier = before.tier if arguments.tier is UNSET else arguments.tier
     if arguments.tier is UNSET and ttl is not None:
         tier = "daily" if ttl else "permanent"
+    if tier == before.tier and ttl is None:
+        return {}  # said again what it is: its time to live goes on
     return {"tier": tier, "expires_at": _expiry(tier, ttl, now)}
 
 

@@ -10,6 +10,8 @@ import msgspec
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, InternalServerException, SerializationException, ValidationException
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from engine.protocol import ErrorCode, RemoteError
 
@@ -138,6 +140,9 @@ def as_problem(error: BaseException) -> Problem:  # noqa: PLR0911  a table, writ
             return as_problem(error.__cause__)
         case InternalServerException() if error.detail == "client disconnected prematurely":
             return Problem("invalid", "body: ended before its declared length", field="body")
+        case OperationalError() | PoolTimeout():
+            _log.error("control_plane_unavailable", error=type(error).__name__, exc_info=error)
+            return Problem("unavailable", "The control plane does not answer.", headers={"Retry-After": "1"})
         case RecursionError():
             return Problem("invalid", "body: nested too deeply", field="body")
         case UnicodeDecodeError():

@@ -86,6 +86,8 @@ async def list_memories(
     for name in request.query_params:
         if name not in _LIST_PARAMETERS:
             raise invalid(name[:64], "there is no such parameter")
+        if name != "tag" and len(request.query_params.getall(name)) > 1:
+            raise invalid(name, "was given more than once")
     given = {"workspace": workspace, "type": memory_type, "tags": tag, "tier": tier, "limit": limit, "cursor": cursor}
     arguments = msgspec.convert({name: value for name, value in given.items() if value is not None}, MemoryList, strict=False)
     result: MemoryPage = await execution.run(request.user, LIST, arguments)

@@ -16,7 +16,9 @@ from gateway.admission import require
 from gateway.api.errors import invalid
 from gateway.execution import Execution
 from gateway.import_file import import_file
-from gateway.upload import Spool
+from gateway.places import Places
+from gateway.upload import UPLOAD_BYTES_MAX, Spool
+from quotas.plans import PLANS
 from tenants.registry.keys import Principal
 
 
@@ -36,14 +38,16 @@ class _ImportOperation(Operation):
 
 
 @get("/export", guards=[require("read")], media_type="application/json", summary="Export everything", tags=["transfer"])
-async def export(request: Request[Principal, Any, Any], execution: NamedDependency[Execution]) -> Stream:
+async def export(
+    request: Request[Principal, Any, Any], execution: NamedDependency[Execution], places: NamedDependency[Places]
+) -> Stream:
     """Stream all memories as Engram's JSON, version 1.0, as of this moment."""
     for name in request.query_params:
         if name != "format":
             raise invalid(name[:64], "there is no such parameter")
     if request.query_params.get("format", "json") != "json":
         raise invalid("format", "must be json")
-    chunks = execution.stream(request.user, EXPORT, MemoryExport())
+    chunks = _export(request.user, execution, places)
     first = await anext(chunks)  # an error before the first byte still becomes a problem with its status
 
     async def body() -> AsyncIterator[bytes]:
@@ -65,12 +69,23 @@ async def export(request: Request[Principal, Any, Any], execution: NamedDependen
     tags=["transfer"],
 )
 async def import_memories(
-    request: Request[Principal, Any, Any], execution: NamedDependency[Execution], spool: NamedDependency[Spool]
+    request: Request[Principal, Any, Any],
+    execution: NamedDependency[Execution],
+    spool: NamedDependency[Spool],
+    places: NamedDependency[Places],
 ) -> Imported:
     """Import an export file, sent as the body or as the part ``file`` of a form. All of it is taken, or nothing."""
-    with spool.open() as file:
+    storage = PLANS[request.user.plan].storage_bytes
+    bytes_max = UPLOAD_BYTES_MAX if storage is None else storage  # what can't be stored need not be received
+    with places.take(request.user.tenant), spool.open(bytes_max=bytes_max) as file:
         await file.receive(request.headers.get("content-type", ""), request.stream())
         return await import_file(file.path_descriptor, request.user, execution)
+
+
+async def _export(principal: Principal, execution: Execution, places: Places) -> AsyncIterator[bytes]:
+    with places.take(principal.tenant):
+        async for chunk in execution.stream(principal, EXPORT, MemoryExport()):
+            yield chunk
 
 
 ROUTES = [export, import_memories]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
-from urllib.parse import urlsplit
 
 from litestar import Request, Response, post
 from litestar.di import NamedDependency
@@ -22,7 +22,7 @@ PROTOCOL_VERSIONS = ("2025-11-25", "2025-06-18", "2025-03-26")
 """What ``initialize`` can agree on, the newest first."""
 
 _VERSION_WITHOUT_HEADER = "2025-03-26"
-_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+_LOOPBACK_ORIGIN = re.compile(r"https?://(?:127\.0\.0\.1|localhost|\[::1\])(?::[0-9]{1,5})?")
 
 _INSTRUCTIONS = (
     "A lasting memory of your own. Search before you answer from memory or store something new; store facts, decisions and"
@@ -90,11 +90,7 @@ def _check_origin(request: Request[Any, Any, Any], settings: GatewaySettings) ->
     origin = request.headers.get("origin")
     if origin is None or origin.rstrip("/") in settings.allowed_origins or origin.rstrip("/") == settings.public_url:
         return
-    try:
-        host = urlsplit(origin).hostname
-    except ValueError:
-        host = None
-    if host not in _LOOPBACK:
+    if not _LOOPBACK_ORIGIN.fullmatch(origin):
         raise Problem("forbidden", "This origin is not allowed; ENGRAM_ALLOWED_ORIGINS lists those that are.")
 
 

@@ -18,7 +18,7 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 
 async def open_database(url: str) -> AsyncEngine:
     """Return an engine for ``url`` (``sqlite+aiosqlite:///…``), its schema up to date."""
-    engine = create_async_engine(url, pool_size=1, max_overflow=0, pool_timeout=10)
+    engine = create_async_engine(url, pool_size=1, max_overflow=0, pool_timeout=10, hide_parameters=True)
     if engine.dialect.name == "sqlite":
         event.listen(engine.sync_engine, "connect", _configure_sqlite)
         event.listen(engine.sync_engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))

@@ -215,3 +215,36 @@ def test_memory_counts_while_two_imports_run_beside_each_other(service: Service,
     assert [outcome["imported"] for outcome in outcomes] == [300, 300]
     assert sorted(len(outcome["id_map"]) for outcome in outcomes) == [0, 300]
     assert count(account) == 600
+
+
+def test_an_import_brings_back_what_was_deleted(account: Account) -> None:
+    memory = account.create("deleted by mistake", tags=["a"])
+    saved = account.get("/v1/export").content
+    account.delete(f"/v1/memories/{memory['id']}")
+
+    answer = account.post("/v1/import", content=saved, headers={"Content-Type": "application/json"}).json()
+
+    assert (answer["imported"], answer["skipped"], answer["id_map"]) == (1, 0, {})
+    assert account.get(f"/v1/memories/{memory['id']}").json()["content"] == "deleted by mistake"
+    assert account.get("/v1/stats").json()["memories"] == 1
+
+
+def test_entries_that_look_alike_stay_two_memories(account: Account) -> None:
+    taken = [account.create(f"in the way {number}") for number in range(2)]
+    moment = "2026-01-01T00:00:00Z"
+    entries = [
+        {"id": taken[0]["id"], "content": "Same", "memory_type": "note", "tags": ["one"], "created_at": moment},
+        {"id": taken[1]["id"], "content": "same", "memory_type": "todo", "tags": ["two"], "created_at": moment},
+        {"id": 77, "content": "same", "memory_type": "todo", "tags": ["two"], "created_at": moment},
+        {"id": 2**53 - 1, "content": "same", "memory_type": "todo", "tags": ["two"], "created_at": moment},
+    ]
+    body = {"version": "1.0", "memories": entries}
+
+    first = account.post("/v1/import", json=body).json()
+    again = account.post("/v1/import", json=body).json()
+
+    assert (first["imported"], first["skipped"]) == (4, 0)
+    assert (again["imported"], again["skipped"]) == (0, 4)
+    assert again["id_map"] == first["id_map"]
+    assert len(set(first["id_map"].values()) | {77}) == 4
+    assert account.get("/v1/stats").json()["memories"] == 6
