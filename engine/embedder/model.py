@@ -16,7 +16,7 @@ from loguru import logger
 from tokenizers import Tokenizer
 
 from engine.embedder.chunker import Span, Token, spans
-from engine.embedder.prepare import is_prepared, model_folder
+from engine.embedder.prepare import ModelUnavailable, is_prepared, model_folder
 from engine.embedder.settings import DEFAULT_MODEL
 
 _DEFAULT_PUBLISHED_AS = "sentence-transformers/all-MiniLM-L6-v2"
@@ -28,10 +28,6 @@ _QUERY_CHARACTERS_MAX = 8192
 """Far more than any model here reads of a query; the rest would only be tokenized to be cut off."""
 
 logger.disable("fastembed")  # it writes to stderr by itself; what matters reaches us as an exception
-
-
-class ModelMissing(Exception):
-    """The model is not where it should be; the message says what to do."""
 
 
 class Model:
@@ -57,12 +53,12 @@ class Model:
 
     @classmethod
     def load(cls, name: str, models_dir: Path, *, threads: int = 1) -> Self:
-        """Return the model called ``name``. ``ModelMissing`` if it is not there; other errors if it can't be read."""
+        """Return the model called ``name``. ``ModelUnavailable`` if it is not there; other errors if it can't be read."""
         published, folder = name, models_dir / name.replace("/", "__")
         if name == DEFAULT_MODEL:
             published, folder = _DEFAULT_PUBLISHED_AS, model_folder(models_dir)
             if not is_prepared(models_dir):
-                raise ModelMissing(f"{folder} is not there: run `python -m engine.embedder.prepare`")
+                raise ModelUnavailable("the embedding model is not there: run `python -m engine.embedder.prepare`")
         options: dict[str, Any] = {"specific_model_path": str(folder)} if folder.is_dir() else {"cache_dir": str(models_dir)}
         return cls(name, TextEmbedding(published, threads=threads, **options))
 

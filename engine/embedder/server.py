@@ -23,6 +23,7 @@ from engine.embedder.messages import (
     EmbedDocuments,
     EmbedQuery,
 )
+from engine.embedder.prepare import ModelUnavailable
 from engine.embedder.settings import Settings
 from engine.protocol import Embedding, ErrorCode, Passage, RemoteError, Request
 from engine.protocol.errors import invalid
@@ -139,6 +140,9 @@ class Embedder:
     async def _load(self) -> Model | None:
         try:
             return await asyncio.to_thread(_load, self._settings)
+        except ModelUnavailable as error:
+            self._state, self._reason = "unavailable", str(error)
+            return None
         except Exception as error:
             # The error may name folders, and the reason is public: it is on /ready.
             if self._state != "unavailable":

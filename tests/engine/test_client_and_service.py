@@ -16,7 +16,7 @@ import pytest
 from engine.address import connect, listen
 from engine.client import Client
 from engine.link import Link
-from engine.protocol import ErrorCode, Hello, RemoteError, Request
+from engine.protocol import ErrorCode, FrameDecoder, Hello, RemoteError, Reply, Request, encode_frame
 from engine.protocol.limits import IN_FLIGHT_MAX
 from engine.service import Methods, Service
 
@@ -114,13 +114,28 @@ async def test_a_stream_waits_for_its_reader(tmp_path: Path) -> None:
     assert sizes == [100_000] * 40
 
 
-async def test_too_many_requests_at_once_are_refused_not_queued(tmp_path: Path) -> None:
-    async with serving(tmp_path / "s", drain_s=0.1), await Client.connect(tmp_path / "s") as client:
-        calls = [client.call("sleep", 1, result_type=str) for _ in range(IN_FLIGHT_MAX + 5)]
-        answers = await asyncio.gather(*calls, return_exceptions=True)
+async def test_more_calls_than_fit_wait_in_the_sender(tmp_path: Path) -> None:
+    async with serving(tmp_path / "s"), await Client.connect(tmp_path / "s") as client:
+        calls = [client.call("sleep", 0.2, result_type=str) for _ in range(IN_FLIGHT_MAX + 50)]
 
-    refused = [answer for answer in answers if isinstance(answer, RemoteError)]
-    assert [error.code for error in refused] == [ErrorCode.OVERLOADED] * 5
+        assert await asyncio.gather(*calls) == ["awake"] * (IN_FLIGHT_MAX + 50)
+
+
+async def test_a_sender_without_manners_is_refused_not_queued(tmp_path: Path) -> None:
+    async with serving(tmp_path / "s", drain_s=0.1):
+        rogue = connect(tmp_path / "s")
+        rogue.setblocking(True)
+        for number in range(IN_FLIGHT_MAX + 5):
+            request = Request(number + 1, "sleep", msgspec.Raw(msgspec.msgpack.encode(30)))
+            rogue.sendall(encode_frame(msgspec.msgpack.encode(request)))
+        refused: list[Reply] = []
+        decoder = FrameDecoder()
+        while len(refused) < 5:
+            frames = decoder.feed(await asyncio.to_thread(rogue.recv, 65536))
+            refused += [reply for frame in frames if (reply := msgspec.msgpack.decode(frame, type=Reply)).error is not None]
+        rogue.close()
+
+    assert [reply.error.code for reply in refused if reply.error] == ["overloaded"] * 5
 
 
 async def test_draining_finishes_what_is_in_flight(tmp_path: Path) -> None:
