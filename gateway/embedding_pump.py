@@ -42,7 +42,6 @@ class EmbeddingPump:
         self._embedder = embedder
         self._waiting: dict[str, None] = {}
         self._noted = asyncio.Event()
-        self.embedded = 0
 
     def note(self, tenant: str) -> None:
         """Remember that this tenant has pending texts."""
@@ -83,6 +82,5 @@ class EmbeddingPump:
         embeddings = await self._embedder.documents([text.content for text in pending.texts], deadline_ms=_EMBED_MS)
         keys = [(text.id, text.content_hash) for text in pending.texts]
         stored = await router.call(tenant, STORE, EmbeddingsStore(texts=keys), embeddings=embeddings)
-        self.embedded += stored.stored
         # When nothing could be stored, the texts have changed or the model does not fit: asking again at once won't help.
         return bool(stored.pending and stored.stored)

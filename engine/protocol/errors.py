@@ -15,10 +15,8 @@ class ErrorCode(StrEnum):
 
     INVALID = "invalid"  # correct the field named in details and send again
     NOT_FOUND = "not_found"  # there is no such thing for this caller
-    CONFLICT = "conflict"  # read the present state and decide again
     TOO_LARGE = "too_large"  # send less
     QUOTA_EXCEEDED = "quota_exceeded"  # delete something or raise the plan
-    FORBIDDEN = "forbidden"  # this caller may not do this
     WRONG_MODEL = "wrong_model"  # embed again with the model named in details
     UNKNOWN_METHOD = "unknown_method"  # the peer is older; do without
     DEADLINE_EXCEEDED = "deadline_exceeded"  # nothing was changed; try again later

@@ -48,8 +48,3 @@ class FrameDecoder:
         if start:
             del buffer[:start]
         return frames
-
-    @property
-    def at_boundary(self) -> bool:
-        """Whether the stream may end here without cutting a frame."""
-        return not self._buffer

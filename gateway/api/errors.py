@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import structlog
-from litestar import Request, Response
+from litestar import Response
 from litestar.exceptions import HTTPException, InternalServerException, SerializationException, ValidationException
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -26,7 +26,6 @@ CODES: dict[str, tuple[int, str]] = {
     "forbidden": (403, "This key may not do that."),
     "not_found": (404, "There is no such thing."),
     "method_not_allowed": (405, "This address does not take that method."),
-    "conflict": (409, "The present state does not allow that."),
     "email_taken": (409, "There is an account with this e-mail address."),
     "too_large": (413, "The request is too large."),
     "unsupported_media_type": (415, "The body is of a kind that is not read here."),
@@ -52,7 +51,6 @@ _FROM_STATUS = {
     403: "forbidden",
     404: "not_found",
     405: "method_not_allowed",
-    409: "conflict",
     413: "too_large",
     415: "unsupported_media_type",
     429: "rate_limited",
@@ -118,11 +116,6 @@ def response(problem: Problem) -> Response[bytes]:
         media_type="application/problem+json",
         headers=problem.headers,
     )
-
-
-def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """Turn whatever a handler raised into a problem."""
-    return response(as_problem(error))
 
 
 def as_problem(error: BaseException) -> Problem:  # noqa: PLR0911  a table, written as a match

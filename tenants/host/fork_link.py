@@ -17,7 +17,7 @@ import structlog
 from engine.client import Client
 from engine.protocol import ErrorCode, RemoteError
 from engine.protocol.limits import DEADLINE_MAX_MS
-from engine.protocol.processes import EngineProcess, EngineProcesses, Exited, Fork, Signal, Signalled
+from engine.protocol.processes import EngineProcess, EngineProcesses, Exited, Fork
 
 _log = structlog.get_logger()
 
@@ -57,10 +57,6 @@ class ForkLink:
     async def fork(self, tenant: str, folder: Path) -> EngineProcess:
         """Start an engine, or find it running."""
         return await self._call("fork", Fork(tenant, str(folder)), EngineProcess)
-
-    async def terminate(self, tenant: str, *, force: bool = False) -> bool:
-        """Ask an engine to end, or with ``force`` kill it; whether there was one."""
-        return (await self._call("terminate", Signal(tenant, force), Signalled)).signalled
 
     async def _call(self, method: str, arguments: Any, result_type: type[T]) -> T:
         try:

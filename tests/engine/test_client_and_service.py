@@ -45,7 +45,7 @@ async def fail(request: Request) -> None:
 
 
 async def refuse(request: Request) -> None:
-    raise RemoteError(ErrorCode.CONFLICT, "not now", field="x")
+    raise RemoteError(ErrorCode.INVALID, "not now", field="x")
 
 
 METHODS = Methods({"echo": echo, "sleep": sleep, "count": count, "fail": fail, "refuse": refuse})
@@ -80,7 +80,7 @@ async def test_errors_arrive_with_code_and_details(tmp_path: Path) -> None:
         with pytest.raises(RemoteError) as unknown:
             await client.call("no_such_method", result_type=int)
 
-    assert (refused.value.code, refused.value.details) == (ErrorCode.CONFLICT, {"field": "x"})
+    assert (refused.value.code, refused.value.details) == (ErrorCode.INVALID, {"field": "x"})
     assert failed.value.code == ErrorCode.INTERNAL
     assert "secret" not in str(failed.value)
     assert unknown.value.code == ErrorCode.UNKNOWN_METHOD
