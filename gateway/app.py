@@ -79,6 +79,7 @@ def create_app(given: Dependencies) -> ASGIApp:
             "places": _always(Places()),
             "spool": _always(Spool(settings.data_folder / "spool")),
             "public_url": _always(settings.public_url),
+            "signup_plan": _always(settings.signup_plan),
             "plans": _always(plan_rows()),
         },
         exception_handlers={Exception: _show_error},

@@ -37,7 +37,8 @@ def run(environment: Mapping[str, str], *, log_to_terminal: bool = False) -> int
         node = Node(settings, environment)
         node.claim()
     except (SettingsError, CannotStart) as error:
-        click.echo(f"engram up: {error}", err=True)
+        for line in str(error).splitlines():
+            click.echo(f"engram up: {line}", err=True)
         return 2
     if not node.prepare_model() and not stop.is_set():
         click.echo("Going on without it: search goes by words, and meaning is added once a model is there.")
@@ -47,6 +48,7 @@ def run(environment: Mapping[str, str], *, log_to_terminal: bool = False) -> int
         return _run_node(node, settings, stop, started_at, log_to_terminal=log_to_terminal)
     finally:
         node.stop()
+        click.echo("Stopped.")
 
 
 def _run_node(node: Node, settings: GatewaySettings, stop: threading.Event, started_at: float, *, log_to_terminal: bool) -> int:
@@ -108,15 +110,17 @@ def _welcome(url: str, seconds: float, log_path: str) -> str:
 Engram Cloud is ready at {url} (after {seconds:.1f} s). Three commands to try:
 
   # 1. sign up; the answer holds your key
-  curl -s {url}/v1/signup -H 'Content-Type: application/json' \\
+  curl -sS {url}/v1/signup -H 'Content-Type: application/json' \\
     -d '{{"email":"you@example.com","password":"ten characters or more","organization":"Acme"}}'
 
+  export ENGRAM_KEY=ek_live_…   # the api_key of that answer
+
   # 2. store a memory
-  curl -s {url}/v1/memories -H "Authorization: Bearer $ENGRAM_KEY" -H 'Content-Type: application/json' \\
+  curl -sS {url}/v1/memories -H "Authorization: Bearer $ENGRAM_KEY" -H 'Content-Type: application/json' \\
     -d '{{"content":"The office cat sleeps on the printer."}}'
 
   # 3. find it by its meaning
-  curl -s {url}/v1/search -H "Authorization: Bearer $ENGRAM_KEY" -H 'Content-Type: application/json' \\
+  curl -sS {url}/v1/search -H "Authorization: Bearer $ENGRAM_KEY" -H 'Content-Type: application/json' \\
     -d '{{"query":"feline at work"}}'
 
 Or sign up in a browser: {url}/signup. Logs: {log_path}. Ctrl-C stops everything."""

@@ -26,6 +26,7 @@ CODES: dict[str, tuple[int, str]] = {
     "forbidden": (403, "This key may not do that."),
     "not_found": (404, "There is no such thing."),
     "method_not_allowed": (405, "This address does not take that method."),
+    "conflict": (409, "The present state does not allow that."),
     "email_taken": (409, "There is an account with this e-mail address."),
     "too_large": (413, "The request is too large."),
     "unsupported_media_type": (415, "The body is of a kind that is not read here."),

@@ -15,7 +15,8 @@ from engine.catalogue.operation import Arguments
 from engine.protocol.moment import from_datetime, system_clock, to_text
 from gateway.admission import require
 from gateway.api.errors import Problem, invalid
-from tenants.registry.keys import SCOPES, KeyRecord, Principal
+from gateway.api.problem_schema import PROBLEMS
+from tenants.registry.keys import SCOPES, KeyRecord, LastAdminKey, Principal
 from tenants.registry.registry import Registry
 from tenants.registry.signup import NAME_LENGTH_MAX, InvalidField
 
@@ -54,7 +55,7 @@ class Keys(msgspec.Struct):
     keys: list[Key]
 
 
-@post("/keys", guards=[require("admin")], summary="Make a key", tags=["keys"])
+@post("/keys", guards=[require("admin")], responses=PROBLEMS, summary="Make a key", tags=["keys"])
 async def create_key(request: Request[Principal, Any, Any], data: KeyCreate, registry: NamedDependency[Registry]) -> NewKey:
     """Make another key for this database. It is shown once."""
     try:
@@ -71,16 +72,23 @@ async def create_key(request: Request[Principal, Any, Any], data: KeyCreate, reg
     return NewKey(key=key, **_fields(record))
 
 
-@get("/keys", guards=[require("admin")], summary="List keys", tags=["keys"])
+@get("/keys", guards=[require("admin")], responses=PROBLEMS, summary="List keys", tags=["keys"])
 async def list_keys(request: Request[Principal, Any, Any], registry: NamedDependency[Registry]) -> Keys:
     """List the keys of this database that are not revoked."""
     return Keys([Key(**_fields(record)) for record in await registry.list_keys(request.user)])
 
 
-@delete("/keys/{key_id:str}", guards=[require("admin")], status_code=204, summary="Revoke a key", tags=["keys"])
+@delete(
+    "/keys/{key_id:str}", guards=[require("admin")], status_code=204, responses=PROBLEMS, summary="Revoke a key", tags=["keys"]
+)
 async def revoke_key(request: Request[Principal, Any, Any], key_id: str, registry: NamedDependency[Registry]) -> None:
     """Revoke a key. It is refused from the moment this returns."""
-    if not await registry.revoke_key(request.user, key_id):
+    try:
+        revoked = await registry.revoke_key(request.user, key_id)
+    except LastAdminKey as error:
+        detail = "This is the last lasting key with the scope admin; make another one first."
+        raise Problem("conflict", detail) from error
+    if not revoked:
         raise Problem("not_found")
 
 

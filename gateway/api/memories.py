@@ -28,6 +28,7 @@ from engine.catalogue.memory import (
 )
 from engine.protocol import ErrorCode, RemoteError
 from gateway.api.errors import invalid
+from gateway.api.problem_schema import PROBLEMS
 from gateway.execution import Execution
 from tenants.registry.keys import Principal
 
@@ -35,7 +36,7 @@ _LIST_PARAMETERS = frozenset({"workspace", "type", "tag", "tier", "limit", "curs
 _ID_DIGITS_MAX = len(str(ID_MAX))
 
 
-@post("/memories", summary="Store a memory", tags=["memories"])
+@post("/memories", responses=PROBLEMS, summary="Store a memory", tags=["memories"])
 async def create_memory(
     request: Request[Principal, Any, Any], data: MemoryCreate, execution: NamedDependency[Execution]
 ) -> Memory:
@@ -44,14 +45,14 @@ async def create_memory(
     return result
 
 
-@get("/memories/{memory_id:str}", summary="Read a memory", tags=["memories"])
+@get("/memories/{memory_id:str}", responses=PROBLEMS, summary="Read a memory", tags=["memories"])
 async def get_memory(request: Request[Principal, Any, Any], memory_id: str, execution: NamedDependency[Execution]) -> Memory:
     """Read one memory."""
     result: Memory = await execution.run(request.user, GET, MemoryGet(id=_parse_id(memory_id)))
     return result
 
 
-@patch("/memories/{memory_id:str}", summary="Change a memory", tags=["memories"])
+@patch("/memories/{memory_id:str}", responses=PROBLEMS, summary="Change a memory", tags=["memories"])
 async def update_memory(
     request: Request[Principal, Any, Any], memory_id: str, data: MemoryChanges, execution: NamedDependency[Execution]
 ) -> Memory:
@@ -62,7 +63,7 @@ async def update_memory(
     return result
 
 
-@delete("/memories/{memory_id:str}", status_code=200, summary="Delete a memory", tags=["memories"])
+@delete("/memories/{memory_id:str}", status_code=200, responses=PROBLEMS, summary="Delete a memory", tags=["memories"])
 async def delete_memory(
     request: Request[Principal, Any, Any], memory_id: str, execution: NamedDependency[Execution]
 ) -> Deleted:
@@ -71,7 +72,7 @@ async def delete_memory(
     return result
 
 
-@get("/memories", summary="List memories", tags=["memories"])
+@get("/memories", responses=PROBLEMS, summary="List memories", tags=["memories"])
 async def list_memories(
     request: Request[Principal, Any, Any],
     execution: NamedDependency[Execution],

@@ -5,21 +5,32 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from litestar import MediaType, Response, get
+from litestar import HttpMethod, MediaType, Response, get, route
 from litestar.di import NamedDependency
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from gateway.metrics import Metrics
 from gateway.readiness import ReadinessProbe
 
+# Monitors like to ask with HEAD.
+_ASKED = [HttpMethod.GET, HttpMethod.HEAD]
 
-@get("/health", media_type=MediaType.JSON, summary="Alive", tags=["operations"], security=[], sync_to_thread=False)
+
+@route(
+    "/health",
+    http_method=_ASKED,
+    media_type=MediaType.JSON,
+    summary="Alive",
+    tags=["operations"],
+    security=[],
+    sync_to_thread=False,
+)
 def health() -> dict[str, str]:
     """Say that this process runs."""
     return {"status": "alive"}
 
 
-@get("/ready", summary="Ready, part by part", tags=["operations"], security=[])
+@route("/ready", http_method=_ASKED, summary="Ready, part by part", tags=["operations"], security=[])
 async def ready(readiness: NamedDependency[ReadinessProbe]) -> Response[Any]:
     """Say whether requests can be served: 200 for ``ready`` and ``degraded``, 503 for ``unavailable``."""
     answer = await readiness.check()

@@ -9,11 +9,12 @@ from litestar.di import NamedDependency
 
 from engine.catalogue.search import SEARCH, MemorySearch, SearchResult
 from engine.catalogue.statistics import STATS, MemoryStats, Stats
+from gateway.api.problem_schema import PROBLEMS
 from gateway.execution import Execution
 from tenants.registry.keys import Principal
 
 
-@post("/search", status_code=200, summary="Search memories", tags=["search"])
+@post("/search", status_code=200, responses=PROBLEMS, summary="Search memories", tags=["search"])
 async def search(
     request: Request[Principal, Any, Any], data: MemorySearch, execution: NamedDependency[Execution]
 ) -> SearchResult:
@@ -22,7 +23,7 @@ async def search(
     return result
 
 
-@get("/stats", summary="What is stored", tags=["search"])
+@get("/stats", responses=PROBLEMS, summary="What is stored", tags=["search"])
 async def stats(request: Request[Principal, Any, Any], execution: NamedDependency[Execution]) -> Stats:
     """Count what is stored."""
     result: Stats = await execution.run(request.user, STATS, MemoryStats())

@@ -12,6 +12,7 @@ from msgspec import Meta
 from engine.catalogue.operation import Arguments
 from gateway.admission import SignupLimit
 from gateway.api.errors import Problem, invalid
+from gateway.api.problem_schema import PROBLEMS
 from tenants.registry.registry import Registry
 from tenants.registry.signup import EmailTaken, InvalidField
 
@@ -32,7 +33,7 @@ class NewAccount(msgspec.Struct):
     api_key: str
 
 
-@post("/v1/signup", summary="Sign up", tags=["account"], security=[])
+@post("/v1/signup", responses=PROBLEMS, summary="Sign up", tags=["account"], security=[])
 async def sign_up(
     request: Request[Any, Any, Any],
     data: SignUp,

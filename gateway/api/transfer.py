@@ -14,6 +14,7 @@ from litestar.response import Stream
 from engine.catalogue.transfer import EXPORT, Imported, MemoryExport
 from gateway.admission import require
 from gateway.api.errors import invalid
+from gateway.api.problem_schema import PROBLEMS
 from gateway.execution import Execution
 from gateway.import_file import import_file
 from gateway.places import Places
@@ -37,7 +38,14 @@ class _ImportOperation(Operation):
         self.request_body = RequestBody(content=content, required=True)
 
 
-@get("/export", guards=[require("read")], media_type="application/json", summary="Export everything", tags=["transfer"])
+@get(
+    "/export",
+    guards=[require("read")],
+    media_type="application/json",
+    responses=PROBLEMS,
+    summary="Export everything",
+    tags=["transfer"],
+)
 async def export(
     request: Request[Principal, Any, Any], execution: NamedDependency[Execution], places: NamedDependency[Places]
 ) -> Stream:
@@ -65,6 +73,7 @@ async def export(
     status_code=200,
     operation_class=_ImportOperation,
     request_max_body_size=None,  # streamed to a file; gateway.upload has the limit
+    responses=PROBLEMS,
     summary="Import a file",
     tags=["transfer"],
 )

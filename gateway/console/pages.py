@@ -66,10 +66,12 @@ _READ: Final = [HttpMethod.GET, HttpMethod.HEAD]
 
 @route("/", http_method=_READ, include_in_schema=False)
 async def landing(
-    plans: NamedDependency[SkipValidation[Sequence[Plan]]], public_url: NamedDependency[SkipValidation[str]]
+    plans: NamedDependency[SkipValidation[Sequence[Plan]]],
+    public_url: NamedDependency[SkipValidation[str]],
+    signup_plan: NamedDependency[SkipValidation[str]],
 ) -> Template:
     """Say what this is, how to use it and what the plans hold."""
-    return page("landing.html", plans=plans, public_url=public_url.rstrip("/"))
+    return page("landing.html", plans=plans, public_url=public_url.rstrip("/"), signup_plan=signup_plan.capitalize())
 
 
 @route("/signup", http_method=_READ, include_in_schema=False)

@@ -38,6 +38,10 @@ class KeyRecord:
     expires_at: int | None
 
 
+class LastAdminKey(Exception):
+    """Without this key nobody could make keys for the database any more."""
+
+
 class KeyDirectory:
     """All valid keys of this control plane by their digest. Changed in step with the database, read on every request."""
 
@@ -135,14 +139,26 @@ async def list_all(connection: AsyncConnection, tenant: str) -> list[KeyRecord]:
     ]
 
 
-async def revoke(connection: AsyncConnection, *, tenant: str, key_id: str, now: int) -> bool:
-    """Mark a key as revoked; whether there was such a key of this database."""
-    result = await connection.execute(
+async def revoke(connection: AsyncConnection, *, tenant: str, key_id: str, now: int) -> tuple[str, ...] | None:
+    """Mark a key as revoked; return the scopes it had, or ``None`` if the database has no such key."""
+    scopes = await connection.execute(
         update(api_keys)
         .where(api_keys.c.id == key_id, api_keys.c.database_id == tenant, api_keys.c.revoked_at.is_(None))
         .values(revoked_at=now)
+        .returning(api_keys.c.scopes)
     )
-    return result.rowcount == 1
+    found = scopes.scalar_one_or_none()
+    return None if found is None else tuple(found.split())
+
+
+async def has_lasting_admin(connection: AsyncConnection, *, tenant: str) -> bool:
+    """Whether somebody can make keys for the database for good: by a key with the scope admin that does not expire."""
+    rows = await connection.execute(
+        select(api_keys.c.scopes).where(
+            api_keys.c.database_id == tenant, api_keys.c.revoked_at.is_(None), api_keys.c.expires_at.is_(None)
+        )
+    )
+    return any("admin" in scopes.split() for scopes in rows.scalars())
 
 
 def _principal(row: Row[Any]) -> Principal:

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from engine.protocol.moment import system_clock
 from tenants.registry import keys, pepper, signup
 from tenants.registry.database import open_database
-from tenants.registry.keys import SCOPES, KeyDirectory, KeyRecord, Principal
+from tenants.registry.keys import SCOPES, KeyDirectory, KeyRecord, LastAdminKey, Principal
 from tenants.registry.signup import EmailTaken, SignedUp
 
 
@@ -108,12 +108,14 @@ class Registry:
             return await keys.list_all(connection, owner.tenant)
 
     async def revoke_key(self, owner: Principal, key_id: str) -> bool:
-        """End a key of the owner's database; whether there was one."""
+        """End a key of the owner's database; whether there was one. ``LastAdminKey`` if that would lock everybody out."""
         async with self._engine.begin() as connection:
-            revoked = await keys.revoke(connection, tenant=owner.tenant, key_id=key_id, now=system_clock())
-        if revoked:
+            scopes = await keys.revoke(connection, tenant=owner.tenant, key_id=key_id, now=system_clock())
+            if scopes is not None and "admin" in scopes and not await keys.has_lasting_admin(connection, tenant=owner.tenant):
+                raise LastAdminKey  # which takes the change back
+        if scopes is not None:
             self._keys.remove(key_id)
-        return revoked
+        return scopes is not None
 
     def _admit(self, key: str, record: KeyRecord, tenant: str, organization: str, plan: str) -> None:
         principal = Principal(

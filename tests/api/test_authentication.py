@@ -166,9 +166,13 @@ def test_a_key_has_read_and_write_unless_told_otherwise(account: Account) -> Non
     assert make_key(account, scopes=["read", "read"])["scopes"] == ["read"]
 
 
-def test_a_key_can_revoke_itself(service: Service, account: Account) -> None:
+def test_a_key_can_revoke_itself_unless_it_is_the_last_that_makes_keys(service: Service, account: Account) -> None:
     own = account.get("/v1/keys").json()["keys"][0]["id"]
 
+    problem(account.delete(f"/v1/keys/{own}"), 409, "conflict")
+    assert ask(service, f"Bearer {account.key}").status_code == 200
+
+    account.post("/v1/keys", json={"name": "second", "scopes": ["admin"]})
     assert account.delete(f"/v1/keys/{own}").status_code == 204
     problem(ask(service, f"Bearer {account.key}"), 401, "key_invalid")
 

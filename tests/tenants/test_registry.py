@@ -12,6 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from tenants.registry.database import open_database
+from tenants.registry.keys import LastAdminKey
 from tenants.registry.registry import Registry
 from tenants.registry.signup import EmailTaken, InvalidField
 from tenants.registry.tables import metadata
@@ -130,3 +131,18 @@ async def test_the_migrations_make_exactly_the_tables_of_the_code(tmp_path: Path
     await engine.dispose()
 
     assert differences == []
+
+
+async def test_the_last_lasting_admin_key_stays(tmp_path: Path) -> None:
+    async with registry(tmp_path) as opened:
+        account = await opened.sign_up(**ACCOUNT)
+        owner = opened.find_key(account.api_key)
+        assert owner is not None
+        await opened.create_key(owner, name="reads", scopes=("read",), expires_at=None)
+        await opened.create_key(owner, name="ends", scopes=("admin",), expires_at=2**60)
+        with pytest.raises(LastAdminKey):
+            await opened.revoke_key(owner, owner.key_id)
+        assert opened.find_key(account.api_key) == owner
+
+        await opened.create_key(owner, name="second", scopes=("admin",), expires_at=None)
+        assert await opened.revoke_key(owner, owner.key_id)

@@ -71,6 +71,7 @@ def client(registry: Registry, door: Door) -> Iterator[TestClient[Litestar]]:
             "registry": Provide(lambda: registry, sync_to_thread=False),
             "signup_limit": Provide(lambda: door, sync_to_thread=False),
             "public_url": Provide(lambda: f"{PUBLIC_URL}/", sync_to_thread=False),
+            "signup_plan": Provide(lambda: "free", sync_to_thread=False),
             "plans": Provide(lambda: [SimpleNamespace(name="Free", **row)], sync_to_thread=False),
         },
     )
