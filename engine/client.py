@@ -70,6 +70,7 @@ class Client(asyncio.Protocol):
         self._last_id = 0
         self._slots = asyncio.Semaphore(IN_FLIGHT_MAX)
         self._going_away = False
+        self._given_up = False
         self._transport: asyncio.Transport | None = None
 
     @classmethod
@@ -97,7 +98,7 @@ class Client(asyncio.Protocol):
     @property
     def usable(self) -> bool:
         """Whether a new request may be sent on this connection."""
-        return self._transport is not None and not self._going_away
+        return self._transport is not None and not self._going_away and not self._given_up
 
     @property
     def in_flight(self) -> int:
@@ -121,7 +122,7 @@ class Client(asyncio.Protocol):
             loop = asyncio.get_running_loop()
             future: asyncio.Future[msgspec.Raw] = loop.create_future()
             self._calls[request.id] = future
-            silence = loop.call_later(deadline_ms / 1000 + _GRACE_S, self._silent)
+            silence = loop.call_later(deadline_ms / 1000 + _GRACE_S, self._silent, future)
             try:
                 self._send(request)
                 raw = await future
@@ -202,12 +203,21 @@ class Client(asyncio.Protocol):
             self._transport.write(b"".join(self._outgoing))
         self._outgoing.clear()
 
-    def _silent(self) -> None:
-        """Give up a peer that is past a deadline and says nothing: what else is in flight there is lost as well."""
-        self.abort()
+    def _silent(self, future: asyncio.Future[msgspec.Raw]) -> None:
+        """Give up a call whose peer is past the deadline and says nothing, and send that peer nothing more.
+
+        What else is in flight there has deadlines of its own: a peer that is busy with a long call may still answer it.
+        """
+        self._given_up = True
+        if not future.done():
+            future.set_exception(RemoteError(ErrorCode.LOST, "no answer came in time"))
 
     def _close_if_done(self) -> None:
-        if self._going_away and not self.in_flight and self._transport is not None:
+        if self.in_flight or self._transport is None:
+            return
+        if self._given_up:
+            self._transport.abort()  # a peer that does not read would keep a close waiting
+        elif self._going_away:
             self._transport.close()
 
     # asyncio.Protocol

@@ -177,6 +177,7 @@ class Service:
         self._all_gone = asyncio.Event()
         self._all_gone.set()
         self._tasks = asyncio.TaskGroup()
+        self._running: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
@@ -189,6 +190,8 @@ class Service:
         await self.drain()
         for connection in list(self._connections):
             connection.abort()
+        for task in self._running:
+            task.cancel()  # nobody is left to hear its answer
         await self._tasks.__aexit__(None, None, None)
 
     async def drain(self) -> None:
@@ -208,7 +211,9 @@ class Service:
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Run ``work`` beside the connections; it must handle its own errors."""
-        self._tasks.create_task(work)
+        task = self._tasks.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
 
     def connected(self, connection: _Connection) -> None:
         """Count a new client."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -40,6 +42,11 @@ async def count(request: Request) -> AsyncIterator[bytes]:
     return numbers()
 
 
+async def block(request: Request) -> str:
+    time.sleep(msgspec.msgpack.decode(request.params))  # holds up the whole server, as a long transaction does
+    return "done"
+
+
 async def fail(request: Request) -> None:
     raise ValueError("a secret of the inside")
 
@@ -48,7 +55,7 @@ async def refuse(request: Request) -> None:
     raise RemoteError(ErrorCode.INVALID, "not now", field="x")
 
 
-METHODS = Methods({"echo": echo, "sleep": sleep, "count": count, "fail": fail, "refuse": refuse})
+METHODS = Methods({"echo": echo, "sleep": sleep, "block": block, "count": count, "fail": fail, "refuse": refuse})
 
 
 @asynccontextmanager
@@ -102,6 +109,41 @@ async def test_a_deadline_ends_the_call_on_the_server(tmp_path: Path) -> None:
 
     assert error.value.code == ErrorCode.DEADLINE_EXCEEDED
     assert in_flight == 0
+
+
+async def test_a_call_given_up_leaves_a_long_one_on_the_same_connection(tmp_path: Path) -> None:
+    """The server runs beside us in a thread: a blocked one must not block the client."""
+    ready, stop = threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        async with serving(tmp_path / "s", drain_s=1):
+            ready.set()
+            await asyncio.to_thread(stop.wait)
+
+    server = threading.Thread(target=lambda: asyncio.run(serve()))
+    server.start()
+    await asyncio.to_thread(ready.wait)
+    async with await Client.connect(tmp_path / "s") as client:
+        long = asyncio.ensure_future(client.call("block", 2.5, result_type=str, deadline_ms=60_000))
+        await asyncio.sleep(0.1)
+        with pytest.raises(RemoteError) as error:
+            await client.call("echo", 1, result_type=int, deadline_ms=50)
+
+        assert error.value.code == ErrorCode.LOST
+        assert not client.usable
+        assert await long == "done"
+    stop.set()
+    await asyncio.to_thread(server.join)
+
+
+async def test_leaving_a_service_does_not_wait_for_what_nobody_hears(tmp_path: Path) -> None:
+    async with serving(tmp_path / "s", drain_s=0.05) as service:
+        client = await Client.connect(tmp_path / "s")
+        call = asyncio.ensure_future(client.call("sleep", 500, result_type=str, deadline_ms=600_000))
+        while not service.in_flight:
+            await asyncio.sleep(0.01)
+    with pytest.raises(RemoteError):
+        await call
 
 
 async def test_a_stream_waits_for_its_reader(tmp_path: Path) -> None:

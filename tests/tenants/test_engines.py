@@ -155,7 +155,7 @@ async def test_a_stopped_fork_server_drains_its_engines(node: Node) -> None:
         await create(router, TENANT, "kept")
         engine = psutil.Process(node.engines()[TENANT])
 
-        assert node.stop("engine.fork_server") == 0
+        assert await asyncio.to_thread(node.stop, "engine.fork_server") == 0
         assert not engine.is_running()
         assert not (tenant_folder(node.folder, TENANT) / "memory.db-wal").exists()
 
