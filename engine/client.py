@@ -115,10 +115,12 @@ class Client(asyncio.Protocol):
         deadline_ms: int = DEADLINE_DEFAULT_MS,
         caller: Caller | None = None,
         trace: str = "",
+        idempotency_key: str = "",
     ) -> T:
         """Return the answer of ``method`` to ``params`` as a ``result_type``; ``RemoteError`` for everything else."""
         async with self._slots:
-            request = self._request(method, params, embeddings, deadline_ms, caller, trace)
+            request = self._request(method, params, deadline_ms, caller)
+            request.embeddings, request.trace, request.idempotency_key = embeddings or [], trace, idempotency_key
             loop = asyncio.get_running_loop()
             future: asyncio.Future[msgspec.Raw] = loop.create_future()
             self._calls[request.id] = future
@@ -142,7 +144,7 @@ class Client(asyncio.Protocol):
         caller: Caller | None = None,
     ) -> AsyncGenerator[T]:
         """Yield the chunks of ``method``'s answer. Use a connection of its own: a slow reader holds up the others on it."""
-        request = self._request(method, params, None, deadline_ms, caller, "")
+        request = self._request(method, params, deadline_ms, caller)
         queue: asyncio.Queue[Reply | None] = asyncio.Queue()
         self._streams[request.id] = queue
         try:
@@ -174,20 +176,11 @@ class Client(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _request(
-        self,
-        method: str,
-        params: Any,
-        embeddings: list[Embedding] | None,
-        deadline_ms: int,
-        caller: Caller | None,
-        trace: str,
-    ) -> Request:
+    def _request(self, method: str, params: Any, deadline_ms: int, caller: Caller | None) -> Request:
         if not self.usable:
             raise RemoteError(ErrorCode.DRAINING, "the connection is closing")
         self._last_id += 1
-        raw = _encoded(params)
-        return Request(self._last_id, method, raw, embeddings or [], deadline_ms, caller or Caller(), trace)
+        return Request(self._last_id, method, _encoded(params), deadline_ms=deadline_ms, caller=caller or Caller())
 
     def _send(self, request: Request) -> None:
         try:

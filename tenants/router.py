@@ -1,7 +1,8 @@
 """The way from a tenant's name to its engine: ask the host, keep the connection, try again where that is safe.
 
 Safe means: the request was never executed (the engine was ending and said so, or never greeted us), or executing it twice
-does no harm (reads). A write whose answer was lost is reported as ``unavailable``: whether it happened is unknown.
+does no harm (reads, and writes with an idempotency key). Any other write whose answer was lost is reported as
+``unavailable``: whether it happened is unknown.
 """
 
 from __future__ import annotations
@@ -61,8 +62,10 @@ class Router:
         embeddings: list[Embedding] | None = None,
         deadline_ms: int = DEADLINE_DEFAULT_MS,
         trace: str = "",
+        idempotency_key: str = "",
     ) -> Any:
         """Return the operation's result from the tenant's engine."""
+        may_repeat = operation.kind == "read" or bool(idempotency_key)
         give_up_at = time.monotonic() + min(_REACH_S, deadline_ms / 1000)
         lost_once = False
         while True:
@@ -76,6 +79,7 @@ class Router:
                     deadline_ms=deadline_ms,
                     caller=caller,
                     trace=trace,
+                    idempotency_key=idempotency_key,
                 )
             except RemoteError as error:
                 if error.code == ErrorCode.DRAINING and time.monotonic() < give_up_at:
@@ -83,7 +87,7 @@ class Router:
                     continue
                 if error.code != ErrorCode.LOST:
                     raise
-                if operation.kind != "read" or lost_once:
+                if not may_repeat or lost_once:
                     message = "the engine ended before it answered; whether the request was carried out is unknown"
                     raise RemoteError(ErrorCode.UNAVAILABLE, message, retry_after=1) from error
                 lost_once = True

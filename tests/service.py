@@ -16,6 +16,8 @@ from uuid import uuid4
 import httpx
 import psutil
 
+from tenants.host.folders import tenant_folder
+
 ROOT = Path(__file__).parent.parent
 MODELS = Path(os.environ.get("ENGRAM_MODELS_DIR") or ROOT / "var" / "models")
 START_S = 120.0
@@ -132,6 +134,10 @@ class Service:
         """Return what the node's programs have logged."""
         path = self.folder / "log" / "engram.log"
         return path.read_text(errors="replace") if path.exists() else ""
+
+    def tenant_folder(self, account: Account) -> Path:
+        """Return the folder that holds all that a customer has stored."""
+        return tenant_folder(self.folder, account.database)
 
     def sign_up(self) -> Account:
         """Sign up someone new."""

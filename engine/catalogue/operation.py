@@ -6,10 +6,10 @@ documentation are derived from its declaration, so that there is one source.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 import msgspec
 
@@ -17,6 +17,10 @@ A = TypeVar("A", bound=msgspec.Struct)
 R = TypeVar("R")
 
 Kind = Literal["read", "write", "stream"]
+Profile = Literal["essential", "standard", "full"]
+PROFILES: tuple[Profile, ...] = get_args(Profile)
+"""From the few tools that every connection lists to all there are; each holds the one before."""
+
 
 
 class Arguments(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
@@ -36,9 +40,10 @@ class Operation(Generic[A, R]):
 
 @dataclass(frozen=True, kw_only=True)
 class Embeds:
-    """Which argument is a text that the caller embeds before it calls, and what the vectors are for."""
+    """Which texts of the arguments the caller embeds before it calls, and what the vectors are for."""
 
-    argument: str
+    texts: Callable[[Any], list[str]]
+    """Takes the arguments. The request brings one embedding for each of its texts, in their order, or none at all."""
     purpose: Literal["document", "query"]
 
 
@@ -49,11 +54,18 @@ class Tool(Operation[A, R]):
     title: str
     description: str
     """Written for a model: what it does, when to use it, nothing else."""
+    category: str = "memory"
+    profile: Profile = "standard"
+    """From which profile on a connection lists it. All tools may be called, whatever is listed."""
     destructive: bool = False
     idempotent: bool = False
     embeds: Embeds | None = None
+    leaves_pending: bool = False
+    """Whether it may leave texts without vectors although it got none to embed: whoever embeds should ask for them."""
     aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Other names that existing agents use for an argument, each with the name it stands for."""
+    parts: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: MappingProxyType({}))
+    """The aliases inside arguments that are lists of objects."""
 
     @property
     def scope(self) -> Literal["read", "write"]:
@@ -72,5 +84,13 @@ class Tool(Operation[A, R]):
 
     def renamed(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Return ``arguments`` under our names. A name given twice keeps ours."""
-        renamed = {self.aliases.get(name, name): value for name, value in arguments.items() if name in self.aliases}
-        return renamed | {name: value for name, value in arguments.items() if name not in self.aliases}
+        renamed = _renamed(arguments, self.aliases)
+        for name, aliases in self.parts.items():
+            if isinstance(items := renamed.get(name), list):
+                renamed[name] = [_renamed(item, aliases) if isinstance(item, Mapping) else item for item in items]
+        return renamed
+
+
+def _renamed(given: Mapping[str, Any], aliases: Mapping[str, str]) -> dict[str, Any]:
+    renamed = {aliases[name]: value for name, value in given.items() if name in aliases}
+    return renamed | {name: value for name, value in given.items() if name not in aliases}

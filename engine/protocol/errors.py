@@ -16,6 +16,9 @@ class ErrorCode(StrEnum):
     INVALID = "invalid"  # correct the field named in details and send again
     NOT_FOUND = "not_found"  # there is no such thing for this caller
     TOO_LARGE = "too_large"  # send less
+    DUPLICATE = "duplicate"  # the memory named in details says it already, and the caller wanted no second
+    VERSION_MISMATCH = "version_mismatch"  # it has changed meanwhile: read it again, then decide
+    KEY_REUSED = "idempotency_key_reused"  # another request had that key; use a new one
     QUOTA_EXCEEDED = "quota_exceeded"  # delete something or raise the plan
     WRONG_MODEL = "wrong_model"  # embed again with the model named in details
     UNKNOWN_METHOD = "unknown_method"  # the peer is older; do without
@@ -24,6 +27,7 @@ class ErrorCode(StrEnum):
     OVERLOADED = "overloaded"  # never executed; wait
     UNAVAILABLE = "unavailable"  # the process behind the socket could not be reached
     LOST = "lost"  # the connection ended before the reply: the outcome is unknown
+    DATABASE_CORRUPT = "database_corrupt"  # the file is damaged and set aside; it must be restored
     DISK_FULL = "disk_full"  # the node's disk, not the plan: nothing was changed
     INTERNAL = "internal"  # a defect of ours
 
@@ -42,6 +46,16 @@ class RemoteError(Exception):
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
+
+
+DATABASE_CORRUPT_RETRY_S = 300
+"""A restore takes an operator: who asks every second is only refused every second."""
+
+
+def database_corrupt() -> RemoteError:
+    """Return the answer to whatever is asked of a database that has been set aside."""
+    message = "the database is damaged and has been set aside until it is restored"
+    return RemoteError(ErrorCode.DATABASE_CORRUPT, message, retry_after=DATABASE_CORRUPT_RETRY_S)
 
 
 def invalid(field: str, message: str) -> RemoteError:

@@ -68,6 +68,8 @@ class Request(msgspec.Struct, omit_defaults=True):
     deadline_ms: int = DEADLINE_DEFAULT_MS
     caller: Caller = Caller()
     trace: str = ""
+    idempotency_key: str = ""
+    """Names a write: however often it is sent, it is carried out once, and answered the same."""
 
 
 class ReplyError(msgspec.Struct, omit_defaults=True):

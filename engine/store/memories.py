@@ -1,31 +1,46 @@
-"""Rows of ``memories``: written, read, changed, deleted, listed."""
+"""Rows of ``memories``: written, read, changed, deleted, restored, erased, listed."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apsw
 import msgspec
+from msgspec import UNSET
 
 from engine.catalogue.memory import Memory, Scope
 from engine.protocol import ErrorCode, RemoteError
-from engine.protocol.errors import invalid
 from engine.protocol.moment import to_text
-from engine.store.selection import VISIBLE, Selection
+from engine.store import idempotency, versions, word_traces
+from engine.store.selection import LIVING, VISIBLE
 
 COLUMNS = (
     "id, content, type, tags, metadata, importance, workspace, scope_type, scope_id, tier, version,"
-    " created_at, updated_at, accessed_at, access_count, expires_at, event_time, content_hash"
+    " created_at, updated_at, accessed_at, access_count, expires_at, event_time, content_hash, event_duration_seconds,"
+    " deleted_at"
 )
-_QUALIFIED = ", ".join(f"m.{column.strip()}" for column in COLUMNS.split(","))
+QUALIFIED = ", ".join(f"m.{column.strip()}" for column in COLUMNS.split(","))
 
-_GET = f"SELECT {_QUALIFIED} FROM memories AS m WHERE m.id = ? AND {VISIBLE}"  # noqa: S608
-_SOFT_DELETE = f"UPDATE memories AS m SET deleted_at = ? WHERE m.id = ? AND {VISIBLE}"  # noqa: S608
-_PURGE_EXPIRED = "DELETE FROM memories WHERE id IN (SELECT id FROM memories WHERE expires_at <= ? LIMIT ?)"
+_GET = f"SELECT {QUALIFIED} FROM memories AS m WHERE m.id = ? AND {VISIBLE}"  # noqa: S608
+_DELETE = f"UPDATE memories AS m SET deleted_at = ?, deleted_by = ? WHERE m.id = ? AND {VISIBLE}"  # noqa: S608
+_RESTORE = (
+    f"UPDATE memories AS m SET deleted_at = NULL, deleted_by = NULL WHERE m.id = ? AND m.deleted_at IS NOT NULL AND {LIVING}"  # noqa: S608
+)
+_LIVING = f"SELECT 1 FROM memories AS m WHERE m.id = ? AND {LIVING}"  # noqa: S608
+_TWINS = f"""
+    SELECT m.id FROM memories AS m
+    WHERE m.content_hash = ? AND m.workspace = ? AND m.scope_type = ? AND m.scope_id IS ? AND {VISIBLE} ORDER BY m.id LIMIT 1
+"""  # noqa: S608
+_REMEMBER_PURGE = """
+    INSERT OR REPLACE INTO purges SELECT id, content_hash, ? FROM memories WHERE id IN (SELECT value FROM json_each(?))
+"""
+_ERASE = "DELETE FROM memories WHERE id IN (SELECT value FROM json_each(?))"
+_TRASHED = f"SELECT m.id FROM memories AS m WHERE m.deleted_at IS NOT NULL AND {LIVING} ORDER BY m.deleted_at, m.id LIMIT ?"  # noqa: S608
+_TRASHED_COUNT = f"SELECT count(*) FROM memories AS m WHERE m.deleted_at IS NOT NULL AND {LIVING}"  # noqa: S608
 _NOTE_ACCESS = "UPDATE memories SET accessed_at = ?, access_count = access_count + ? WHERE id = ?"
+_EXPIRED = "SELECT count(*) FROM memories WHERE expires_at <= ? AND import_id IS NULL"
 
 _tags_decoder = msgspec.json.Decoder(list[str])
 _object_decoder = msgspec.json.Decoder(dict[str, Any])
@@ -44,8 +59,12 @@ def insert(connection: apsw.Connection, values: dict[str, Any]) -> int:
     return connection.last_insert_rowid()
 
 
-def update(connection: apsw.Connection, memory_id: int, values: dict[str, Any]) -> None:
-    """Set columns of one row and raise its version."""
+def change(
+    connection: apsw.Connection, memory_id: int, values: dict[str, Any], *, now: int, by: str, why: str | None = None
+) -> None:
+    """Make a new version of a memory with these columns changed, ``by`` a key; what it was is kept."""
+    versions.keep(connection, memory_id)
+    values = values | {"updated_at": now, "changed_by": by, "change_summary": why}
     assignments = "".join(f"{name} = ?, " for name in values)
     connection.execute(
         f"UPDATE memories SET {assignments} version = version + 1 WHERE id = ?",  # noqa: S608
@@ -62,21 +81,56 @@ def get(connection: apsw.Connection, memory_id: int, now: int) -> Memory:
 
 
 def get_many(connection: apsw.Connection, ids: Iterable[int], now: int) -> dict[int, Memory]:
-    """Return the visible ones of ``ids``."""
+    """Return the visible ones of ``ids``, in their order."""
     rows = (connection.execute(_GET, (memory_id, now)).fetchone() for memory_id in ids)
     return {row[0]: from_row(row) for row in rows if row is not None}
 
 
-def soft_delete(connection: apsw.Connection, memory_id: int, now: int) -> None:
-    """Hide one memory; ``not_found`` if it can't be seen anyway."""
-    connection.execute(_SOFT_DELETE, (now, memory_id, now))
+def find_twin(connection: apsw.Connection, content_hash: str, workspace: str, scope: Scope, now: int) -> int | None:
+    """Return the oldest visible memory that says the same in the same workspace and scope, if there is one."""
+    found: int | None = connection.execute(_TWINS, (content_hash, workspace, scope.type, scope.id, now)).get
+    return found
+
+
+def delete(connection: apsw.Connection, memory_id: int, now: int, *, by: str) -> None:
+    """Put one memory into the trash, ``by`` a key; ``not_found`` if it can't be seen anyway."""
+    connection.execute(_DELETE, (now, by, memory_id, now))
     if connection.changes() == 0:
         raise not_found()
 
 
-def purge_expired(connection: apsw.Connection, now: int, limit: int) -> None:
-    """Erase up to ``limit`` memories whose time is over."""
-    connection.execute(_PURGE_EXPIRED, (now, limit))
+def restore(connection: apsw.Connection, memory_id: int, now: int) -> None:
+    """Take one memory out of the trash; ``not_found`` if it is not in there, or has expired in it."""
+    connection.execute(_RESTORE, (memory_id, now))
+    if connection.changes() == 0:
+        raise not_found()
+
+
+def purge(connection: apsw.Connection, ids: Iterable[int], now: int) -> None:
+    """Erase memories for good, in the trash or not, with all that hangs on them, and remember that they were purged.
+
+    ``not_found`` if one of them is not there.
+    """
+    ids = list(ids)
+    for memory_id in ids:
+        if connection.execute(_LIVING, (memory_id, now)).fetchone() is None:
+            raise not_found()
+    named = msgspec.json.encode(ids).decode()
+    terms = word_traces.terms(connection, ids)
+    connection.execute(_REMEMBER_PURGE, (now, named))
+    idempotency.forget(connection, named)
+    connection.execute(_ERASE, (named,))
+    word_traces.erase(connection, terms)
+
+
+def trashed(connection: apsw.Connection, now: int, limit: int) -> list[int]:
+    """Return the ids of up to ``limit`` memories in the trash, the longest deleted first."""
+    return [row[0] for row in connection.execute(_TRASHED, (now, limit))]
+
+
+def trashed_count(connection: apsw.Connection, now: int) -> int:
+    """Return how many memories are in the trash."""
+    return int(connection.execute(_TRASHED_COUNT, (now,)).get)
 
 
 def note_access(connection: apsw.Connection, memory_id: int, count: int, at: int) -> None:
@@ -84,31 +138,15 @@ def note_access(connection: apsw.Connection, memory_id: int, count: int, at: int
     connection.execute(_NOTE_ACCESS, (at, count, memory_id))
 
 
-def count(connection: apsw.Connection) -> int:
-    """Return how many memories are stored and not deleted."""
-    return int(connection.execute("SELECT value FROM counters WHERE name = 'memories'").get)
-
-
-def page(
-    connection: apsw.Connection, selection: Selection, *, limit: int, cursor: str | None, now: int
-) -> tuple[list[Memory], str | None]:
-    """Return up to ``limit`` memories, newest first, and the cursor of the next page, if there is one."""
-    condition, parameters = selection.condition(now)
-    if cursor is not None:
-        condition += " AND (m.created_at, m.id) < (?, ?)"
-        parameters += _decode_cursor(cursor)
-    rows = connection.execute(
-        f"SELECT {_QUALIFIED} FROM memories AS m WHERE {condition}"  # noqa: S608
-        " ORDER BY m.created_at DESC, m.id DESC LIMIT ?",
-        (*parameters, limit + 1),
-    ).fetchall()
-    memories = [from_row(row) for row in rows[:limit]]
-    return memories, _encode_cursor(rows[limit - 1]) if len(rows) > limit else None
+def count(connection: apsw.Connection, now: int) -> int:
+    """Return how many memories count against a plan: those in the trash do, those that have expired don't."""
+    stored = connection.execute("SELECT value FROM counters WHERE name = 'memories'").get
+    return int(stored) - int(connection.execute(_EXPIRED, (now,)).get)
 
 
 def everything(connection: apsw.Connection, now: int) -> Iterator[tuple[Any, ...]]:
     """Yield the rows of all visible memories in the order of their ids."""
-    return connection.execute(f"SELECT {_QUALIFIED} FROM memories AS m WHERE {VISIBLE} ORDER BY m.id", (now,))  # noqa: S608
+    return connection.execute(f"SELECT {QUALIFIED} FROM memories AS m WHERE {VISIBLE} ORDER BY m.id", (now,))  # noqa: S608
 
 
 def from_row(row: tuple[Any, ...]) -> Memory:
@@ -131,24 +169,11 @@ def from_row(row: tuple[Any, ...]) -> Memory:
         expires_at=None if row[15] is None else to_text(row[15]),
         event_time=None if row[16] is None else to_text(row[16]),
         content_hash=row[17],
+        event_duration_seconds=UNSET if row[18] is None else row[18],
+        deleted_at=UNSET if row[19] is None else to_text(row[19]),
     )
 
 
 def not_found() -> RemoteError:
     """Return the one answer for a memory that this caller can't see, whatever the reason."""
     return RemoteError(ErrorCode.NOT_FOUND, "there is no such memory")
-
-
-def _encode_cursor(row: tuple[Any, ...]) -> str:
-    return base64.urlsafe_b64encode(f"{row[11]}.{row[0]}".encode()).decode().rstrip("=")
-
-
-def _decode_cursor(cursor: str) -> list[int]:
-    try:
-        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
-        created_at, memory_id = (int(part) for part in text.split("."))
-        if abs(created_at) >= 2**63 or abs(memory_id) >= 2**63:
-            raise ValueError("out of range")
-    except ValueError as error:
-        raise invalid("cursor", "not a cursor of this list") from error
-    return [created_at, memory_id]

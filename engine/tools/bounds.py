@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -39,6 +41,21 @@ def check_scope(scope: Scope, field: str = "scope") -> None:
         raise invalid(f"{field}.id", "the global scope has no id")
     if scope.type != "global" and scope.id is None:
         raise invalid(f"{field}.id", f"a {scope.type} scope needs an id")
+
+
+@contextlib.contextmanager
+def within(place: str) -> Iterator[None]:
+    """Let errors of the block name their field as a part of ``place``, such as ``create[3]``."""
+    try:
+        yield
+    except RemoteError as error:
+        if "field" in error.details:
+            field = error.details["field"]
+            message = error.message.removeprefix(f"{field}: ")
+            raise RemoteError(
+                error.code, f"{place}.{field}: {message}", **error.details | {"field": f"{place}.{field}"}
+            ) from error
+        raise RemoteError(error.code, f"{place}: {error.message}", **error.details | {"field": place}) from error
 
 
 def _check_value(value: Any, field: str, depth: int) -> None:

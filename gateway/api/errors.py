@@ -27,13 +27,17 @@ CODES: dict[str, tuple[int, str]] = {
     "not_found": (404, "There is no such thing."),
     "method_not_allowed": (405, "This address does not take that method."),
     "conflict": (409, "The present state does not allow that."),
+    "duplicate": (409, "This is stored already."),
     "email_taken": (409, "There is an account with this e-mail address."),
+    "version_mismatch": (412, "It has changed meanwhile."),
     "too_large": (413, "The request is too large."),
     "unsupported_media_type": (415, "The body is of a kind that is not read here."),
+    "idempotency_key_reused": (422, "Another request had this idempotency key."),
     "rate_limited": (429, "Too many requests."),
     "internal": (500, "Something went wrong on our side."),
     "unavailable": (503, "This can't be answered right now."),
     "deadline_exceeded": (503, "This took too long and was given up."),
+    "database_corrupt": (503, "The database is damaged and has been set aside."),
     "disk_full": (507, "The node's disk is full; nothing was changed."),
 }
 """Each code's status and title. ``detail`` says more, ``field`` names what is at fault."""

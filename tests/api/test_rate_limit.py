@@ -136,6 +136,8 @@ def _reading_and_deleting_work(full: Account) -> None:
     assert answer["isError"] is True
     assert "quota_exceeded" in answer["content"][0]["text"]
     assert full.delete(f"/v1/memories/{newest}").status_code == 200
+    problem(full.post("/v1/memories", json={"content": "the trash counts"}), 402, "quota_exceeded")
+    assert full.delete(f"/v1/memories/{newest}", params={"purge": "true"}).status_code == 200
     assert full.post("/v1/memories", json={"content": "room again"}).status_code == 201
     assert count(full) == MEMORIES_MAX
 

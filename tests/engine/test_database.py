@@ -7,13 +7,14 @@ from pathlib import Path
 import apsw
 import pytest
 
+from engine.catalogue.batch import MemoryCreateBatch
 from engine.catalogue.memory import MemoryCreate, MemoryDelete, MemoryGet, MemoryUpdate
 from engine.protocol import Caller, Embedding, ErrorCode, Limits, Passage, RemoteError, Request
-from engine.store import memories, passages, statistics
+from engine.store import housekeeping, memories, passages, statistics
 from engine.store.connection import preload
 from engine.store.database import Database
 from engine.store.migration import MIGRATIONS, Migration, SchemaTooNew, load, migrate
-from engine.tools import memory
+from engine.tools import batch, memory
 
 NOW = 1_790_000_000_000_000
 REQUEST = Request(id=1, method="")
@@ -101,7 +102,7 @@ def test_a_failed_write_of_a_group_leaves_the_others(tmp_path: Path) -> None:
         assert contents == ["kept", "kept too"]
 
 
-def test_the_memory_limit_is_exact_and_frees_by_deleting(tmp_path: Path) -> None:
+def test_the_memory_limit_is_exact_and_counts_the_trash(tmp_path: Path) -> None:
     limited = Request(id=1, method="", caller=Caller(limits=Limits(memories=2)))
     with Database(tmp_path / "memory.db") as database:
         for content in ("one", "two"):
@@ -111,12 +112,60 @@ def test_the_memory_limit_is_exact_and_frees_by_deleting(tmp_path: Path) -> None
             memory.create(database, MemoryCreate(content="three"), limited)
         with database.write_group():
             memory.delete(database, MemoryDelete(id=1), limited)
+        with pytest.raises(RemoteError), database.write_group():
+            memory.create(database, MemoryCreate(content="three"), limited)
+        with database.write_group():
+            memory.delete(database, MemoryDelete(id=1, purge=True), limited)
         with database.write_group():
             memory.create(database, MemoryCreate(content="three"), limited)
 
         assert error.value.code == ErrorCode.QUOTA_EXCEEDED
         assert error.value.details == {"metric": "memories", "current": 2, "limit": 2}
-        assert memories.count(database.connection) == 2
+        assert memories.count(database.connection, database.now()) == 2
+
+
+def test_what_has_expired_does_not_count_before_it_is_erased(tmp_path: Path) -> None:
+    moment = [NOW]
+    limited = Request(id=1, method="", caller=Caller(limits=Limits(memories=1)))
+    with Database(tmp_path / "memory.db", clock=lambda: moment[0]) as database:
+        create(database, "fleeting", tier="daily", ttl_seconds=1)
+        with database.write_group():
+            moment[0] += 1_000_000  # it expires after this group has erased what was due
+            memory.create(database, MemoryCreate(content="next"), limited)
+
+
+def test_a_batch_is_counted_as_a_whole(tmp_path: Path) -> None:
+    limited = Request(id=1, method="", caller=Caller(limits=Limits(memories=3)))
+    three, one = (MemoryCreateBatch(memories=[MemoryCreate(content="x")] * number) for number in (3, 1))
+    with Database(tmp_path / "memory.db") as database:
+        create(database, "first")
+        with pytest.raises(RemoteError) as error, database.write_group():
+            batch.create_batch(database, three, limited)
+        for _ in range(2):
+            with database.write_group():
+                batch.create_batch(database, one, limited)
+
+        assert error.value.details == {"metric": "memories", "current": 1, "limit": 3}
+        assert memories.count(database.connection, database.now()) == 3
+
+
+def test_the_trash_is_erased_after_thirty_days(tmp_path: Path) -> None:
+    moment = [NOW]
+    with Database(tmp_path / "memory.db", clock=lambda: moment[0]) as database:
+        memory_id = create(database, "old")
+        with database.write_group():
+            memory.delete(database, MemoryDelete(id=memory_id), REQUEST)
+        due = housekeeping.next_due(database.connection)
+        moment[0] = NOW + 30 * 24 * 3600 * 1_000_000 - 1
+        with database.write_group():
+            database.housekeep()
+        assert memories.trashed_count(database.connection, moment[0]) == 1
+
+        moment[0] += 1
+        assert due == moment[0]
+        with database.write_group():
+            assert database.housekeep() is None
+        assert database.connection.execute("SELECT count(*) FROM memories").get == 0
 
 
 def test_the_storage_limit_counts_pages_in_use(tmp_path: Path) -> None:
