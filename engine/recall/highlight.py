@@ -2,6 +2,8 @@
 
 Words are compared the way the index does it, by a tokenizer handed in. Nothing is added but the asterisks: no ellipsis, so that
 an excerpt without its marks can be found again in the content.
+
+A script without spaces has tokens that overlap: a letter, and the pair that begins with it. What meets is marked as one.
 """
 
 from __future__ import annotations
@@ -10,13 +12,16 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-Tokenize = Callable[[bytes], Iterable[tuple[int, int, str]]]
-"""Gives each token of a UTF-8 text with where it starts and ends, in bytes."""
+Tokenize = Callable[[str], Iterable[tuple[int, int, str]]]
+"""Gives each token of a text with where it starts and ends, in characters, in order."""
 
 EXCERPTS_MAX = 3
 EXCERPT_CHARACTERS = 160
 CONTENT_CHARACTERS_MAX = 50_000
 """Words deeper in a memory are found but not shown: a page of results must not cost the tokenizing of a hundred books."""
+
+FOLDED_CHARACTERS_MAX = 10_000
+"""The same for what is not ASCII, which costs ten times as much: each letter has to be traced back to where it stood."""
 
 FOUND_MAX = 1000
 """Occurrences looked at in one memory: choosing among them costs more than finding them."""
@@ -25,15 +30,15 @@ MARK = "**"
 
 
 class _Found(NamedTuple):
-    start: int  # in characters, as everything but what the tokenizer says
+    start: int
     end: int
     token: str
 
 
 def highlight(content: str, terms: Iterable[str], tokenize: Tokenize) -> list[str]:
     """Return up to ``EXCERPTS_MAX`` excerpts, in the order of the content. Each shows a term that the others do not."""
-    wanted = {token for term in terms for _, _, token in tokenize(_encode(term))}
-    content = content[:CONTENT_CHARACTERS_MAX]
+    wanted = _Wanted(terms, tokenize)
+    content = content[: CONTENT_CHARACTERS_MAX if content.isascii() else FOLDED_CHARACTERS_MAX]
     found = _find(content, wanted, tokenize) if wanted else []
     excerpts: list[tuple[int, int, str]] = []
     for first, last in _groups(found):
@@ -45,21 +50,40 @@ def highlight(content: str, terms: Iterable[str], tokenize: Tokenize) -> list[st
     return [excerpt for _, _, excerpt in sorted(excerpts)]
 
 
-def _find(content: str, wanted: set[str], tokenize: Tokenize) -> list[_Found]:
-    data = _encode(content)
-    ascii_only = len(data) == len(content)
+class _Wanted:
+    """What to mark: the tokens of the terms, and what begins like a term with a star at its end."""
+
+    def __init__(self, terms: Iterable[str], tokenize: Tokenize) -> None:
+        terms = tuple(terms)
+        self.tokens = {token for term in terms for token in _outermost(tokenize(term))}
+        self.beginnings = tuple(term[:-1].casefold() for term in terms if len(term) > 1 and term.endswith("*"))
+
+    def __bool__(self) -> bool:
+        return bool(self.tokens)
+
+    def holds(self, token: str, content: str, start: int, end: int) -> bool:
+        if token in self.tokens:
+            return True
+        return bool(self.beginnings) and content[start:end].casefold().startswith(self.beginnings)
+
+
+def _outermost(tokens: Iterable[tuple[int, int, str]]) -> list[str]:
+    """Return the tokens that lie in no other: of a run its pairs, and a letter only if it stands alone."""
+    found: list[tuple[int, int, str]] = []
+    for start, end, token in sorted(tokens, key=lambda token: (token[0], -token[1])):
+        if not found or end > found[-1][1]:
+            found.append((start, end, token))
+    return [token for _, _, token in found]
+
+
+def _find(content: str, wanted: _Wanted, tokenize: Tokenize) -> list[_Found]:
     found: list[_Found] = []
-    byte = character = 0
-    for start, end, token in tokenize(data):
-        # A tokenizer may give synonyms at one place; only what lies behind the last word found can be marked.
-        if token in wanted and byte <= start < end:
-            if ascii_only:
-                found.append(_Found(start, end, token))
-            else:
-                first = character + _length(data[byte:start])
-                character = first + _length(data[start:end])
-                found.append(_Found(first, character, token))
-            byte = end
+    at = 0
+    for start, end, token in tokenize(content):
+        # Of a token that overlaps the one before, what is new is marked.
+        if end > at and wanted.holds(token, content, start, end):
+            found.append(_Found(max(start, at), end, token))
+            at = end
             if len(found) == FOUND_MAX:
                 break
     return found
@@ -108,18 +132,12 @@ def _around(content: str, start: int, end: int) -> tuple[int, int]:
 def _mark(content: str, start: int, end: int, words: Sequence[_Found]) -> str:
     parts: list[str] = []
     at = start
-    for word in words:
-        parts += (content[at : word.start], MARK, content[word.start : word.end], MARK)
+    for position, word in enumerate(words):
+        if position and word.start == at:
+            parts.pop()
+        else:
+            parts += (content[at : word.start], MARK)
+        parts += (content[word.start : word.end], MARK)
         at = word.end
     parts.append(content[at:end])
     return "".join(parts).strip()
-
-
-def _encode(text: str) -> bytes:
-    # A lone surrogate is not UTF-8, but it must not cost a result: three bytes that no word contains.
-    return text.encode("utf-8", "surrogatepass")
-
-
-def _length(data: bytes) -> int:
-    """Return how many characters begin in ``data``."""
-    return sum(byte & 0xC0 != 0x80 for byte in data)

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import apsw
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.recall.highlight import CONTENT_CHARACTERS_MAX, EXCERPT_CHARACTERS, EXCERPTS_MAX, highlight
+from engine.recall.highlight import (
+    CONTENT_CHARACTERS_MAX,
+    EXCERPT_CHARACTERS,
+    EXCERPTS_MAX,
+    FOLDED_CHARACTERS_MAX,
+    highlight,
+)
+from engine.store.tokenizer import Tokenizer
 
-_tokenizer = apsw.Connection(":memory:").fts5_tokenizer("porter", ["unicode61", "remove_diacritics", "2"])
-
-
-def tokenize(text: bytes) -> list[tuple[int, int, str]]:
-    tokens = _tokenizer(text, apsw.FTS5_TOKENIZE_DOCUMENT, None, include_colocated=False)
-    return cast("list[tuple[int, int, str]]", tokens)
-
+tokenize = Tokenizer(apsw.Connection(":memory:"))
 
 words = st.one_of(
-    st.text(max_size=8), st.sampled_from(["dog", "Dogs", "Zürich", "☃", "日本", "\0", "\n", "naïve", "Quin\u0303ones"])
+    st.text(max_size=8),
+    st.sampled_from(
+        ["dog", "Dogs", "Zürich", "☃", "日本", "\0", "\n", "naïve", "Quin\u0303ones", "数据库", "ｶﾞｽ", "ข้อมูล", "deploy*"]
+    ),
 )
 contents = st.lists(words, max_size=120).map(" ".join)
 
@@ -55,6 +57,14 @@ def test_asterisks_in_the_content_do_no_harm(content: str) -> None:
         ("The dogs were running.", ("dog", "run"), ["The **dogs** were **running**."]),
         ("Zürich, then BERN", ("zurich", "bern"), ["**Zürich**, then **BERN**"]),
         ("🎉🎉 café 日本", ("cafe",), ["🎉🎉 **café** 日本"]),
+        ("我们决定把数据库迁移到新加坡", ("数据", "据库", "新加", "加坡"), ["我们决定把**数据库**迁移到**新加坡**"]),
+        ("用GPT做摘要", ("摘要", "gpt"), ["用**GPT**做**摘要**"]),
+        ("移行計画", ("行",), ["移**行**計画"]),
+        ("半角のﾃﾞｰﾀﾍﾞｰｽ", ("デー", "ータ"), ["半角の**ﾃﾞｰﾀ**ﾍﾞｰｽ"]),
+        ("ย้ายฐานข้อมูลไป", ("ข้อ", "อมู", "มูล"), ["ย้ายฐาน**ข้อมูล**ไป"]),
+        ("Größe und ﬁnance", ("groesse", "grosse", "finance"), ["**Größe** und **ﬁnance**"]),
+        ("soft\u00adhyphen", ("softhyphen",), ["**soft\u00adhyphen**"]),
+        ("deployed, deployment, depot", ("deploy*",), ["**deployed**, **deployment**, depot"]),
         ("nothing of the kind", ("dog",), []),
         ("", ("dog",), []),
         ("a dog", (), []),
@@ -84,3 +94,5 @@ def test_the_stretch_with_more_of_the_terms_comes_before_the_first_one() -> None
 
 def test_only_the_beginning_of_a_very_long_memory_is_read() -> None:
     assert highlight("x " * CONTENT_CHARACTERS_MAX + "dog", ["dog"], tokenize) == []
+    assert highlight("字" * FOLDED_CHARACTERS_MAX + "数据", ["数据"], tokenize) == []
+    assert len(highlight("字" * (FOLDED_CHARACTERS_MAX - 9) + "数据", ["数据"], tokenize)) == 1

@@ -1,0 +1,83 @@
+"""The index's list of stems: how many memories hold one, which begin alike, which is near to a word that none holds.
+
+The list knows no workspace and no trash. What it says may order an answer; whether a word is told to anybody is for a search
+among the memories that they may see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import apsw
+
+from engine.recall import spelling
+from engine.recall.segmentation import phrase
+from engine.store.tokenizer import Tokenizer
+
+STEMS_READ_MAX = 2000
+"""Of one beginning. A vocabulary of a million has fewer with three letters in common; reading one costs 1 to 10 µs."""
+
+EXPANSIONS_MAX = 64
+
+_FREQUENCY = "SELECT doc FROM memories_vocabulary WHERE term = ?"
+_BEGINNING = "SELECT term, doc FROM memories_vocabulary WHERE term >= ? AND term < ? LIMIT ?"
+
+_LAST = "\U0010ffff"
+
+
+def frequencies(connection: apsw.Connection, terms: Sequence[str], tokenize: Tokenizer) -> list[int]:
+    """Return for each term how many memories hold it: of several tokens the rarest counts, of a beginning all words with it."""
+    counts = []
+    for term in terms:
+        prepared, is_beginning = phrase(term.rstrip("*"))
+        if is_beginning or term.endswith("*"):
+            counts.append(_frequency_of_beginning(connection, prepared, tokenize))
+        else:
+            tokens = (connection.execute(_FREQUENCY, (stem,)).get or 0 for stem in tokenize.stems(prepared))
+            counts.append(min(tokens, default=0))
+    return counts
+
+
+def expansions(connection: apsw.Connection, beginning: str, tokenize: Tokenizer) -> tuple[str, ...]:
+    """Return the words to look for in place of ``beginning*``, or none if FTS5 finds them by itself.
+
+    FTS5 stems the beginning too, and a word cut off may look like one with an ending: of ``deploy`` it makes ``deploi``, which
+    is in no ``deployment``.
+    """
+    words = tokenize.words(phrase(beginning)[0])
+    if len(words) != 1 or tokenize.stems(words[0]) == words:
+        return ()
+    stems = [stem for stem, _ in _begin_with(connection, words[0])[:EXPANSIONS_MAX]]
+    spelled = (next((form for form in spelling.forms_of(stem) if tokenize.stems(form) == [stem]), None) for stem in stems)
+    return (words[0], *(form for form in spelled if form is not None))
+
+
+def near(connection: apsw.Connection, word: str, tokenize: Tokenizer) -> list[str]:
+    """Return the words of the vocabulary that ``word`` may be a slip for, the likeliest first."""
+
+    def stem_of(form: str) -> str:
+        return "".join(tokenize.stems(form))
+
+    for beginnings in spelling.beginnings(word):
+        found = spelling.nearest(word, _all_that_begin(connection, beginnings), stem_of)
+        if found:
+            return found
+    return []
+
+
+def _frequency_of_beginning(connection: apsw.Connection, prepared: str, tokenize: Tokenizer) -> int:
+    """Add up what begins so; a memory with several such words counts several times."""
+    words, stems = tokenize.words(prepared)[-1:], tokenize.stems(prepared)[-1:]
+    found = dict(_begin_with(connection, words[0])) if words else {}
+    whole = {stem: connection.execute(_FREQUENCY, (stem,)).get or 0 for stem in stems}
+    return sum((found | whole).values())
+
+
+def _all_that_begin(connection: apsw.Connection, beginnings: Sequence[str]) -> Iterator[tuple[str, int]]:
+    for beginning in beginnings:
+        yield from _begin_with(connection, beginning)
+
+
+def _begin_with(connection: apsw.Connection, beginning: str) -> list[tuple[str, int]]:
+    rows = connection.execute(_BEGINNING, (beginning, beginning + _LAST, STEMS_READ_MAX))
+    return [(row[0], row[1]) for row in rows]

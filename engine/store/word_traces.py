@@ -1,0 +1,89 @@
+"""Erases what FTS5's ``secure-delete`` leaves of a term: the separators of its b-tree.
+
+``secure-delete`` takes a term out of the leaf pages, but not out of ``memories_fts_idx``, which names for each leaf page the
+shortest text that parts it from the page before. That is the beginning of the term that was first on the page, or all of it.
+It is replaced by the first term that is there now, which parts the two pages just as well.
+
+The page's format is FTS5's (fts5_index.c, "Segment Leaf Format"), the same in versions 4 and 5 of its files. The index's own
+integrity check compares every separator with its page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import apsw
+import msgspec
+
+from engine.store.tokenizer import Tokenizer
+
+_TEXTS = """
+    SELECT content || char(10) || tags || char(10) || workspace || char(10) || metadata
+    FROM memories_indexed WHERE id IN (SELECT value FROM json_each(?))
+"""
+_IS_HELD = "SELECT 1 FROM memories_vocabulary WHERE term = ?"
+_SEGMENTS = "SELECT DISTINCT segid FROM memories_fts_idx"
+_SEPARATOR = "SELECT term, pgno FROM memories_fts_idx WHERE segid = ? AND term <= ? ORDER BY term DESC LIMIT 1"
+_PAGE = "SELECT block FROM memories_fts_data WHERE id = ?"
+_REPLACE = "UPDATE memories_fts_idx SET term = ? WHERE segid = ? AND term = ?"
+
+_TERMS = b"0"
+"""What FTS5 puts before each term of the index proper; others begin those of prefix indexes, of which there are none."""
+
+_SEGMENT_BITS = 37
+"""A page's row has the segment above these bits and the page's number below."""
+
+
+def terms(connection: apsw.Connection, ids: Iterable[int]) -> set[str]:
+    """Return the terms that the index holds of some memories. To be asked before these are deleted."""
+    stems = Tokenizer(connection).stems
+    rows = connection.execute(_TEXTS, (msgspec.json.encode(list(ids)).decode(),))
+    return {stem for (text,) in rows for stem in stems(str(text))}
+
+
+def erase(connection: apsw.Connection, of: Iterable[str]) -> None:
+    """Erase the traces of those terms that no memory holds any more. Runs in the transaction that deleted the memories."""
+    gone = [term for term in of if not connection.execute(_IS_HELD, (term,)).fetchall()]
+    segments = [row[0] for row in connection.execute(_SEGMENTS)]
+    traces = {trace for term in gone for segment in segments if (trace := _trace(connection, segment, term)) is not None}
+    if not traces:
+        return
+    # Tables of an index are not to be written by any SQL, so that none can damage it; this one is meant.
+    connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 0)
+    try:
+        for segment, separator, first_term in traces:
+            connection.execute(_REPLACE, (first_term, segment, separator))
+    finally:
+        connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+
+
+def _trace(connection: apsw.Connection, segment: int, term: str) -> tuple[int, bytes, bytes] | None:
+    """Return segment, separator and what can replace it, if a separator was made from a term and says nothing of another."""
+    key = _TERMS + term.encode()
+    row = connection.execute(_SEPARATOR, (segment, key)).fetchone()
+    if row is None:
+        return None
+    separator, numbered = bytes(row[0]), int(row[1])
+    if len(separator) <= len(_TERMS) or not key.startswith(separator):
+        return None
+    first_term = _first_term(connection, segment, numbered >> 1)  # the lowest bit says whether a doclist has its own index
+    return None if first_term.startswith(separator) else (segment, separator, first_term)
+
+
+def _first_term(connection: apsw.Connection, segment: int, page: int) -> bytes:
+    """Return the first term that starts on a leaf page: its offset stands first in the page's footer."""
+    block: bytes = connection.execute(_PAGE, ((segment << _SEGMENT_BITS) + page,)).get
+    footer = int.from_bytes(block[2:4], "big")
+    offset, _ = _varint(block, footer)
+    length, start = _varint(block, offset)
+    return block[start : start + length]
+
+
+def _varint(block: bytes, at: int) -> tuple[int, int]:
+    """Return one of SQLite's variable-length integers, and where it ends. Those of a page have three bytes at most."""
+    value = 0
+    for position in range(at, at + 3):
+        value = value << 7 | block[position] & 0x7F
+        if not block[position] & 0x80:
+            return value, position + 1
+    raise apsw.CorruptError("a page of the word index has no first term")
