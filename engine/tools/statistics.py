@@ -11,7 +11,7 @@ from engine.tools.handler import Handler
 
 def stats(database: Database, arguments: MemoryStats, request: Request) -> Stats:
     """Count what reads can see."""
-    return statistics.stats(database.connection, database.now())
+    return statistics.stats(database.connection, arguments.workspace, database.now())
 
 
 HANDLERS: dict[str, Handler] = {STATS.name: stats}

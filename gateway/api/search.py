@@ -9,6 +9,7 @@ from litestar.di import NamedDependency
 
 from engine.catalogue.search import SEARCH, MemorySearch, SearchResult
 from engine.catalogue.statistics import STATS, MemoryStats, Stats
+from gateway.api.parameters import check_names, convert
 from gateway.api.problem_schema import PROBLEMS
 from gateway.execution import Execution
 from tenants.registry.keys import Principal
@@ -24,9 +25,12 @@ async def search(
 
 
 @get("/stats", responses=PROBLEMS, summary="What is stored", tags=["search"])
-async def stats(request: Request[Principal, Any, Any], execution: NamedDependency[Execution]) -> Stats:
-    """Count what is stored."""
-    result: Stats = await execution.run(request.user, STATS, MemoryStats())
+async def stats(
+    request: Request[Principal, Any, Any], execution: NamedDependency[Execution], workspace: str | None = None
+) -> Stats:
+    """Count what is stored, in one workspace or in all."""
+    check_names(request, {"workspace"})
+    result: Stats = await execution.run(request.user, STATS, convert({"workspace": workspace}, MemoryStats))
     return result
 
 
