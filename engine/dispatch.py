@@ -21,10 +21,14 @@ import msgspec
 import structlog
 
 from engine.catalogue import OPERATIONS, Operation
+from engine.catalogue.lifecycle import HIBERNATE
 from engine.protocol import ErrorCode, RemoteError, Request
+from engine.protocol.errors import database_corrupt
 from engine.protocol.limits import DEADLINE_MAX_MS
 from engine.service import Responder
+from engine.store import idempotency
 from engine.store.database import Database
+from engine.store.quarantine import is_damage
 from engine.tools.handler import Handler
 
 _log = structlog.get_logger()
@@ -46,11 +50,23 @@ class _Task:
 
 
 class EngineDispatcher:
-    """Runs handlers against one database."""
+    """Runs handlers against one database, until it is found damaged: from then on it refuses everything."""
 
-    def __init__(self, database: Database, handlers: dict[str, Handler]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        handlers: dict[str, Handler],
+        *,
+        damaged: Callable[[Exception], None] = lambda _: None,
+        written: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``damaged`` is told of the error that shows that the file is; ``written`` is called after a turn that wrote."""
         self._database = database
         self._handlers = handlers
+        self._damaged = damaged
+        self._written = written
+        self.is_refusing = False
+        """Whether the file was found damaged."""
         self._queue: deque[_Task] = deque()
         self._scheduled = False
         self.last_request_at = time.monotonic()
@@ -64,7 +80,7 @@ class EngineDispatcher:
         now = time.monotonic()
         deadline = now + min(request.deadline_ms, DEADLINE_MAX_MS) / 1000
         operation = OPERATIONS[request.method]
-        if request.method != "hibernate":
+        if request.method != HIBERNATE.name:
             self.last_request_at = now
         self._queue.append(_Task(request, responder, operation, handler, deadline))
         self._schedule()
@@ -84,12 +100,15 @@ class EngineDispatcher:
         tasks = [self._queue.popleft() for _ in range(min(len(self._queue), TURN_REQUESTS_MAX))]
         writes = []
         for task in tasks:
-            if task.operation.kind == "write":
+            if self.is_refusing:
+                task.responder.error(database_corrupt())
+            elif task.operation.kind == "write":
                 writes.append(task)
             else:
                 self._read(task)
         if writes:
             self._write(writes)
+            self._after_writes()
         if self._queue:
             self._schedule()
 
@@ -98,10 +117,10 @@ class EngineDispatcher:
             with self._database.read(task.deadline):
                 result = self._run(task)
         except Exception as error:
-            task.responder.error(_as_remote(error, task.request.method))
+            task.responder.error(self.failure(error, task.request.method))
         else:
             if task.operation.kind == "stream":
-                task.responder.stream(_paced(result))
+                task.responder.stream(self._paced(result, task.request.method))
             else:
                 task.responder.result(result)
 
@@ -112,7 +131,7 @@ class EngineDispatcher:
                 for task in tasks:
                     answers.append(self._write_one(task))
         except Exception as error:  # the transaction is gone: none of its writes has happened
-            failure = _as_remote(error, tasks[0].request.method)
+            failure = self.failure(error, tasks[0].request.method)
             for task in tasks:
                 task.responder.error(failure)
             return
@@ -122,19 +141,59 @@ class EngineDispatcher:
     def _write_one(self, task: _Task) -> Callable[[], None]:
         try:
             with self._database.savepoint():
-                result = self._run(task)
+                result = self._run_once(task)
         except Exception as error:
-            if not self._database.connection.in_transaction:
+            if is_damage(error) or not self._database.connection.in_transaction:
                 raise
             failure = _as_remote(error, task.request.method)
             return lambda: task.responder.error(failure)
         return lambda: task.responder.result(result)
+
+    def _run_once(self, task: _Task) -> Any:
+        """Run a write, unless it was run before under its idempotency key: then answer what it was answered."""
+        request, connection = task.request, self._database.connection
+        if not request.idempotency_key:
+            return self._run(task)
+        answered = idempotency.recall(connection, request, self._database.now())
+        if answered is not None:
+            return answered
+        result = self._run(task)
+        idempotency.remember(connection, request, result, self._database.now())
+        return result
 
     def _run(self, task: _Task) -> Any:
         if time.monotonic() > task.deadline:
             raise RemoteError(ErrorCode.DEADLINE_EXCEEDED, "the deadline has passed")
         arguments = _decoders[task.request.method].decode(task.request.params)
         return task.handler(self._database, arguments, task.request)
+
+    def _after_writes(self) -> None:
+        if self.is_refusing:
+            return
+        try:
+            self._database.checkpoints.run_if_due()
+            self._written()
+        except Exception as error:
+            self.failure(error, "checkpoint")
+
+    async def _paced(self, pieces: Generator[Any], method: str) -> AsyncGenerator[Any]:
+        """Let other requests run between the pieces of a stream. One that is given up lets go of its snapshot at once."""
+        with closing(pieces):
+            try:
+                for piece in pieces:
+                    yield piece
+                    await asyncio.sleep(0)
+            except apsw.Error as error:
+                raise self.failure(error, method) from error
+
+    def failure(self, error: Exception, method: str) -> RemoteError:
+        """Return what the client may know of ``error``, and stop using a file that is damaged."""
+        if not is_damage(error):
+            return _as_remote(error, method)
+        if not self.is_refusing:
+            self.is_refusing = True
+            self._damaged(error)
+        return database_corrupt()
 
 
 def _as_remote(error: Exception, method: str) -> RemoteError:
@@ -149,11 +208,3 @@ def _as_remote(error: Exception, method: str) -> RemoteError:
         return RemoteError(ErrorCode.DISK_FULL, "the disk is full; nothing was changed")
     _log.error("operation_failed", method=method, error=type(error).__name__, exc_info=error)
     return RemoteError(ErrorCode.INTERNAL, "an internal error")
-
-
-async def _paced(pieces: Generator[Any]) -> AsyncGenerator[Any]:
-    """Let other requests run between the pieces of a stream. A stream that is given up lets go of its snapshot at once."""
-    with closing(pieces):
-        for piece in pieces:
-            yield piece
-            await asyncio.sleep(0)

@@ -29,6 +29,8 @@ class Metrics:
         self._starts = self._gauge("engram_engine_starts", "Engines started since the host began.")
         self._hibernations = self._gauge("engram_engine_hibernations", "Engines put to sleep since the host began.")
         self._crashes = self._gauge("engram_engine_crashes", "Engines that ended by themselves since the host began.")
+        self._wakings = self._gauge("engram_engine_wakings", "Engines started to erase what was due, since the host began.")
+        self._quarantined = self._gauge("engram_databases_quarantined", "Databases known to be damaged and set aside.")
         self._texts = self._gauge("engram_embedder_texts", "Texts embedded since the embedder began.")
         self._batches = self._gauge("engram_embedder_batches", "Batches run since the embedder began.")
         self._seconds = self._gauge("engram_embedder_seconds", "Seconds spent embedding since the embedder began.")
@@ -52,6 +54,8 @@ class Metrics:
         self._starts.set(status.starts_total)
         self._hibernations.set(status.hibernations_total)
         self._crashes.set(status.crashes_total)
+        self._wakings.set(status.wakings_total)
+        self._quarantined.set(status.quarantined)
 
     async def _ask_embedder(self) -> None:
         status = await self._parts.embedder.status()

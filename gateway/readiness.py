@@ -80,7 +80,7 @@ class ReadinessProbe:
         status = await self._parts.host.call("status", result_type=HostStatus, deadline_ms=_ASK_MS)
         if not status.fork_server:
             return {"status": "unavailable", "reason": "the fork server is not running"}
-        return {"status": "ready", "engines": status.engines}
+        return {"status": "ready", "engines": status.engines, "quarantined": status.quarantined}
 
     async def _embedder(self) -> dict[str, Any]:
         status = await self._parts.embedder.status()

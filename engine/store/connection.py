@@ -12,11 +12,17 @@ import apsw
 import apsw.sqlite_extra
 import sqlite_vec
 
+from engine.store import filter as filters
+from engine.store import indexed_text
+
 CHECKSUM_BYTES = 8
 CHECKSUM_VFS = "cksmvfs"
 
 WAL_BYTES_KEPT = 8 * 1024 * 1024
 """What the log may still occupy on the disk after a checkpoint; a large import would otherwise leave it as large for good."""
+
+BUSY_TIMEOUT_MS = 5000
+"""Nobody else uses the file but who looks into it by hand: an operator may hold up a write for so long."""
 
 SQLITE_VERSION_MIN = 3_051_003
 """3.7.0 to 3.51.2 can lose a commit when a second connection checkpoints while another writes."""
@@ -61,11 +67,16 @@ def open_reader(path: Path) -> apsw.Connection:
 
 
 def _configure(connection: apsw.Connection) -> None:
-    connection.set_busy_timeout(5000)
+    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
     _load_vectors(connection)
+    indexed_text.register(connection)
+    filters.register(connection)
     connection.pragma("foreign_keys", True)
     connection.pragma("trusted_schema", False)
     connection.pragma("cell_size_check", True)
+    # Only engine.store.checkpoint may checkpoint: neither a long log nor the end of a connection does.
+    connection.pragma("wal_autocheckpoint", 0)
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     connection.pragma("temp_store", "memory")  # a sort that spills would need a folder that a sandbox does not grant
     connection.pragma("cache_size", -4096)
     connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)

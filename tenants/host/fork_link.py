@@ -42,6 +42,10 @@ class ForkLink:
         """Whether commands can be sent now."""
         return self._connected.is_set()
 
+    async def wait_connected(self) -> None:
+        """Return once the fork server has told what runs."""
+        await self._connected.wait()
+
     async def run(self) -> None:
         """Stay connected until cancelled."""
         while True:

@@ -1,7 +1,7 @@
 """The host's process: answers ``ensure`` and ``status`` on ``run/host.sock`` and puts idle engines to sleep.
 
-Start: socket, line to the fork server, idle sweep. Stop, in the reverse order: the engines are the fork server's and go on;
-a host that starts again adopts them.
+Start: socket, line to the fork server, idle sweep, caretaker. Stop, in the reverse order: the engines are the fork server's
+and go on; a host that starts again adopts them.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ async def serve(settings: HostSettings) -> None:
 
     async def ensure(request: Request) -> Ensured:
         arguments = msgspec.msgpack.decode(request.params, type=Ensure)
-        return Ensured(str(await pool.ensure(arguments.tenant)))
+        return Ensured(str(await pool.ensure(arguments.tenant, briefly=arguments.briefly)))
 
     async def status(request: Request) -> HostStatus:
         return HostStatus(
@@ -55,6 +55,8 @@ async def serve(settings: HostSettings) -> None:
             starts_total=pool.starts,
             hibernations_total=pool.hibernations,
             crashes_total=pool.crashes,
+            wakings_total=pool.caretaker.wakings,
+            quarantined=pool.caretaker.set_aside,
         )
 
     methods = Methods({"ensure": ensure, "status": status})
@@ -63,7 +65,7 @@ async def serve(settings: HostSettings) -> None:
         asyncio.TaskGroup() as tasks,
         Service(methods, listening, hello=lambda: Hello(service="host"), drain_s=2.0),
     ):
-        loops = [tasks.create_task(pool.link.run()), tasks.create_task(_sweep(pool, settings.idle_s))]
+        loops = [tasks.create_task(loop) for loop in (pool.link.run(), _sweep(pool, settings.idle_s), _care(pool))]
         await stop.wait()
         for loop in loops:
             loop.cancel()
@@ -73,6 +75,11 @@ async def _sweep(pool: Pool, idle_s: float) -> None:
     while True:
         await asyncio.sleep(min(5.0, max(0.05, idle_s / 4)))
         await pool.hibernate_idle()
+
+
+async def _care(pool: Pool) -> None:
+    await pool.link.wait_connected()  # only then is known which engines run
+    await pool.caretaker.run()
 
 
 def main() -> None:

@@ -9,6 +9,8 @@ class Ensure(msgspec.Struct):
     """Method ``ensure``: make this tenant's engine run."""
 
     tenant: str
+    briefly: bool = False
+    """Whether it is no customer's request: the engine then sleeps again as soon as it is idle."""
 
 
 class Ensured(msgspec.Struct):
@@ -26,3 +28,7 @@ class HostStatus(msgspec.Struct):
     starts_total: int
     hibernations_total: int
     crashes_total: int
+    wakings_total: int = 0
+    """How often an engine was started to erase what was due."""
+    quarantined: int = 0
+    """Databases known to be damaged and set aside."""

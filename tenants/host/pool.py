@@ -12,8 +12,10 @@ import structlog
 from engine.catalogue.lifecycle import HIBERNATE, Hibernate
 from engine.client import Client
 from engine.protocol import ErrorCode, RemoteError
+from engine.protocol.errors import database_corrupt
 from engine.protocol.processes import EngineProcess, Exited
-from tenants.host.folders import create_tenant_folder
+from tenants.host.caretaker import Caretaker
+from tenants.host.folders import create_tenant_folder, tenant_folder
 from tenants.host.fork_link import ForkLink
 
 _log = structlog.get_logger()
@@ -26,6 +28,9 @@ _CRASHES_FREE = 3
 
 _BACKOFF_MAX_S = 30.0
 
+_BRIEF_S = 2.0
+"""How long an engine that no customer has asked for may be idle."""
+
 _EXITS_UNMATCHED_MAX = 256
 """News of an exit and the answer to the fork come on two connections, in any order: exits of unknown engines are kept."""
 
@@ -35,6 +40,8 @@ class _Engine:
     process: EngineProcess
     check_idle_at: float
     """``time.monotonic`` of the next look at its idle time."""
+    idle_s: float
+    """How long it may be idle."""
     ending: bool = False
     gone: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -58,6 +65,7 @@ class Pool:
         self._locks: dict[str, asyncio.Lock] = {}
         self._exits_unmatched: dict[int, Exited] = {}
         self._crashes: dict[str, _Crashes] = {}
+        self.caretaker = Caretaker(data_folder, wake=self._wake, is_awake=self._engines.__contains__)
         self.link = ForkLink(data_folder / "run" / "fork.sock", adopt=self._adopt, exited=self._exited)
         self.starts = 0
         self.hibernations = 0
@@ -68,13 +76,20 @@ class Pool:
         """How many engines run."""
         return len(self._engines)
 
-    async def ensure(self, tenant: str) -> Path:
-        """Return the socket of the tenant's engine, started if need be."""
+    async def ensure(self, tenant: str, *, briefly: bool = False) -> Path:
+        """Return the socket of the tenant's engine, started if need be; ``database_corrupt`` when it is in quarantine.
+
+        One that is started ``briefly`` sleeps again as soon as nobody asks it anything, unless it is ensured otherwise.
+        """
         engine = self._engines.get(tenant)
         if engine is None or engine.ending:
             # Those who come while one is being started wait for that one.
             async with self._lock(tenant):
                 await self._start(tenant)
+            engine = self._engines.get(tenant)
+        if engine is not None and not briefly and engine.idle_s < self._idle_s:
+            engine.idle_s = self._idle_s
+            engine.check_idle_at = time.monotonic() + self._idle_s
         return self._sockets / f"{tenant}.sock"
 
     async def hibernate_idle(self) -> None:
@@ -100,6 +115,8 @@ class Pool:
             engine = self._engines.get(tenant)
         if engine is not None:
             return
+        if self.caretaker.is_set_aside(tenant, tenant_folder(self._data_folder, tenant)):
+            raise database_corrupt()
         self._check_backoff(tenant)
         folder = create_tenant_folder(self._data_folder, tenant)
         process = await self.link.fork(tenant, folder)
@@ -110,11 +127,11 @@ class Pool:
 
     async def _hibernate(self, engine: _Engine) -> None:
         tenant = engine.process.tenant
-        engine.check_idle_at = time.monotonic() + self._idle_s
+        engine.check_idle_at = time.monotonic() + engine.idle_s
         try:
             async with await Client.connect(self._sockets / f"{tenant}.sock") as client:
                 engine.ending = True  # from here on, whoever needs it waits at the lock for the answer below
-                answer = await client.call(HIBERNATE.name, Hibernate(idle_s=self._idle_s), result_type=HIBERNATE.result)
+                answer = await client.call(HIBERNATE.name, Hibernate(idle_s=engine.idle_s), result_type=HIBERNATE.result)
         except RemoteError as error:
             engine.ending = False
             _log.warning("hibernation_failed", tenant=tenant, error=str(error))
@@ -124,18 +141,23 @@ class Pool:
             self.hibernations += 1
             _log.info("engine_hibernates", tenant=tenant)
         else:
-            engine.check_idle_at = time.monotonic() + max(0.5, self._idle_s - answer.idle_s)
+            engine.check_idle_at = time.monotonic() + max(0.5, engine.idle_s - answer.idle_s)
 
     def _running(self, process: EngineProcess) -> _Engine:
-        return _Engine(process, time.monotonic() + self._idle_s)
+        idle_s = min(_BRIEF_S, self._idle_s)
+        return _Engine(process, time.monotonic() + idle_s, idle_s)
+
+    async def _wake(self, tenant: str) -> Path:
+        return await self.ensure(tenant, briefly=True)
 
     def _adopt(self, processes: list[EngineProcess]) -> None:
         """Take the fork server's word for what runs."""
         known = {engine.process.pid: engine for engine in self._engines.values()}
         for engine in known.values():
             if engine.process.pid not in {process.pid for process in processes}:
-                engine.gone.set()
-        self._engines = {process.tenant: known.get(process.pid) or self._running(process) for process in processes}
+                self._gone(engine)
+        for process in processes:
+            self._engines.setdefault(process.tenant, self._running(process)).idle_s = self._idle_s
         if processes:
             _log.info("engines_adopted", engines=len(processes))
 
@@ -146,8 +168,7 @@ class Pool:
             while len(self._exits_unmatched) > _EXITS_UNMATCHED_MAX:
                 self._exits_unmatched.pop(next(iter(self._exits_unmatched)))
             return
-        del self._engines[exited.tenant]
-        engine.gone.set()
+        self._gone(engine)
         if exited.served:
             self._crashes.pop(exited.tenant, None)
         if exited.status == 0:
@@ -160,6 +181,12 @@ class Pool:
             if crashes.count >= _CRASHES_FREE:
                 pause_s = min(_BACKOFF_MAX_S, 2.0 ** (crashes.count - _CRASHES_FREE))
                 crashes.not_before = time.monotonic() + pause_s
+
+    def _gone(self, engine: _Engine) -> None:
+        tenant = engine.process.tenant
+        del self._engines[tenant]
+        engine.gone.set()
+        self.caretaker.ended(tenant, tenant_folder(self._data_folder, tenant))
 
     def _check_backoff(self, tenant: str) -> None:
         crashes = self._crashes.get(tenant)

@@ -1,0 +1,61 @@
+"""Checks a database in a process of its own, while no engine serves it: ``python -m engine.check FOLDER [--release]``.
+
+It takes the folder's lock, so that no engine starts meanwhile, changes nothing, and prints its report as one JSON object.
+With ``--release``, a database in quarantine that is found sound is let out. Exit status: 0 sound, 1 not, 2 could not check.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import apsw
+import msgspec
+
+from engine import log
+from engine.catalogue.lifecycle import CheckReport
+from engine.folder import FolderInUse, FolderLock
+from engine.store import integrity
+from engine.store.checkpoint import examine
+from engine.store.connection import open_reader, preload
+from engine.store.quarantine import Quarantine, is_damage
+from engine.store.wal import LogDamaged
+
+
+def check(path: Path) -> CheckReport:
+    """Return what is wrong with the database at ``path``, which nobody else may have open."""
+    if not path.exists():
+        return CheckReport()
+    try:
+        examine(path)
+        connection = open_reader(path)
+        try:
+            report, _ = integrity.check(connection, path, alone=True)
+        finally:
+            connection.close()
+    except (apsw.Error, LogDamaged) as error:
+        if not is_damage(error):
+            raise
+        return CheckReport(problems=[f"damaged: {type(error).__name__}"])
+    return report
+
+
+def main(arguments: list[str]) -> int:
+    """Check one folder and return the exit status."""
+    log.configure("check")
+    preload()
+    folder = Path(arguments[0])
+    try:
+        with FolderLock(folder, wait_s=0):
+            report = check(folder / "memory.db")
+            if "--release" in arguments[1:] and not report.problems:
+                Quarantine(folder).leave()
+    except FolderInUse:
+        print("an engine serves it")
+        return 2
+    sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
+    return 1 if report.problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

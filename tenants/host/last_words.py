@@ -1,0 +1,64 @@
+"""What engines leave in their folders for the host: when to wake them, and that their database is set aside.
+
+An engine writes what it likes into its folder, so this is read as a stranger's: no link is followed, only a small regular file
+is read, and what can't be understood counts as nothing said.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from engine.catalogue.lifecycle import DUE_BYTES_MAX, DUE_FILE, QUARANTINE_FILE, Due
+from tenants.host.folders import TENANT
+
+_decoder = msgspec.json.Decoder(Due)
+
+
+def tenants_on_disk(data_folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yield each tenant that has a folder on this node, with the folder. What vanishes meanwhile is left out."""
+    for shard in _folders(data_folder / "tenants"):
+        for tenant in _folders(Path(shard.path)):
+            if TENANT.fullmatch(tenant.name):
+                yield tenant.name, Path(tenant.path)
+
+
+def due(folder: Path) -> Due | None:
+    """Return what the engine said last; ``None`` when it said nothing, was killed, or talks nonsense."""
+    try:
+        descriptor = _open_file(folder, DUE_FILE)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return None
+            data = os.read(descriptor, DUE_BYTES_MAX + 1)
+        finally:
+            os.close(descriptor)
+        return _decoder.decode(data) if len(data) <= DUE_BYTES_MAX else None
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def is_quarantined(folder: Path) -> bool:
+    """Whether the database is set aside. Whatever bears the marker's name is one: nothing is read."""
+    return os.path.lexists(folder / QUARANTINE_FILE)
+
+
+def _open_file(folder: Path, name: str) -> int:
+    parent = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        # Without waiting for anybody: the name may be a pipe's.
+        return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
+    finally:
+        os.close(parent)
+
+
+def _folders(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
