@@ -5,12 +5,12 @@ An error of a tool is a result with ``isError``: the model reads it and corrects
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import msgspec
 
-from engine.catalogue import TOOLS
+from engine.catalogue import TOOLS, Tool
+from engine.catalogue.schema import object_schema
 from engine.protocol import RemoteError
 from gateway.api.errors import CODES, Problem, as_problem
 from gateway.execution import Execution
@@ -19,8 +19,8 @@ from tenants.registry.keys import Principal
 
 
 def list_tools(principal: Principal) -> list[dict[str, Any]]:
-    """Return the tools that this key may call; it is not shown what it may not do."""
-    return [_description(name) for name, tool in TOOLS.items() if tool.scope in principal.scopes]
+    """Return the essential tools that this key may call; ``discover_tools`` finds the others, which are called alike."""
+    return [_description(tool) for tool in TOOLS.values() if tool.profile == "essential" and tool.scope in principal.scopes]
 
 
 async def call_tool(params: dict[str, Any], principal: Principal, execution: Execution) -> dict[str, Any]:
@@ -41,28 +41,15 @@ async def call_tool(params: dict[str, Any], principal: Principal, execution: Exe
     return {"content": [_text(structured)], "structuredContent": structured, "isError": False}
 
 
-@cache
-def _description(name: str) -> dict[str, Any]:
-    tool = TOOLS[name]
+def _description(tool: Tool[Any, Any]) -> dict[str, Any]:
     return {
         "name": tool.name,
         "title": tool.title,
         "description": tool.description,
-        "inputSchema": _schema(tool.arguments),
-        "outputSchema": _schema(tool.result),
+        "inputSchema": object_schema(tool.arguments),
+        "outputSchema": object_schema(tool.result),
         "annotations": tool.annotations(),
     }
-
-
-def _schema(struct: type[Any]) -> dict[str, Any]:
-    """Return the JSON schema of a Struct as an object schema at the top, which MCP demands."""
-    (schema,), definitions = msgspec.json.schema_components([struct], ref_template="#/$defs/{name}")
-    own: dict[str, Any] = definitions.pop(schema["$ref"].removeprefix("#/$defs/"))
-    own.pop("title", None)
-    own.pop("description", None)
-    for definition in definitions.values():
-        definition.pop("title", None)
-    return own | ({"$defs": definitions} if definitions else {})
 
 
 def _text(value: Any) -> dict[str, str]:

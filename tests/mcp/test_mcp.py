@@ -134,7 +134,7 @@ def test_an_unknown_method_is_told(account: Account, method: str) -> None:
         {"name": ["memory_get"]},
         {"name": "nope"},
         {"name": "MEMORY_GET"},
-        {"name": "memory_export"},
+        {"name": "export_file"},
         {"name": "import_begin"},
         {"name": "hibernate"},
         {"name": "embeddings_store"},
