@@ -201,31 +201,57 @@ CALLS: dict[str, list[tuple[str, str, Any]]] = {
     "read": [
         ("GET", "/v1/memories", None),
         ("GET", "/v1/memories/1", None),
+        ("GET", "/v1/memories/1/versions", None),
+        ("GET", "/v1/memories/1/versions/1", None),
+        ("GET", "/v1/memories/1/links", None),
+        ("GET", "/v1/memories/1/related", None),
+        ("GET", "/v1/memories/1/path?to=2", None),
         ("POST", "/v1/search", {"query": "x"}),
+        ("POST", "/v1/context", {"query": "x"}),
+        ("POST", "/v1/context/prompt", {"query": "x"}),
         ("GET", "/v1/stats", None),
+        ("GET", "/v1/tags", None),
+        ("GET", "/v1/activity", None),
+        ("GET", "/v1/duplicates", None),
+        ("GET", "/v1/workspaces", None),
+        ("GET", "/v1/workspaces/default", None),
         ("GET", "/v1/export", None),
     ],
     "write": [
         ("POST", "/v1/memories", {"content": "y"}),
+        ("POST", "/v1/memories/batch", {"create": [{"content": "z"}]}),
         ("PATCH", "/v1/memories/1", {"importance": 1}),
+        ("POST", "/v1/memories/1/revert", {"version": 1}),
+        ("PUT", "/v1/memories/1/expiration", {"ttl_seconds": 3600}),
+        ("POST", "/v1/memories/1/links", {"to_id": 2}),
+        ("DELETE", "/v1/memories/1/links?to_id=2", None),
         ("POST", "/v1/import", FILE),
+        ("POST", "/v1/workspaces/attic/move", {"ids": [2]}),
+        ("DELETE", "/v1/workspaces/attic", None),
         ("DELETE", "/v1/memories/1", None),
+        ("POST", "/v1/memories/1/restore", None),
+        ("DELETE", "/v1/trash", None),
     ],
     "admin": [("GET", "/v1/keys", None), ("POST", "/v1/keys", {"name": "x"}), ("DELETE", "/v1/keys/key_unknown", None)],
 }
+EXAMPLES = {"{memory_id}": "1", "{version}": "1", "{key_id}": "key_unknown"}
 
 
 def test_the_table_of_calls_has_every_route(service: Service) -> None:
+    called = {(method, path.partition("?")[0]) for calls in CALLS.values() for method, path, _ in calls}
     listed = {
-        (method, re.sub(r"\{[^}]*\}", "1", path).replace("keys/1", "keys/key_unknown")) for method, path in routes(service)
+        (method, re.sub(r"\{\w+\}", lambda part: EXAMPLES.get(part[0], "attic"), path)) for method, path in routes(service)
     }
 
-    assert {(method, path) for calls in CALLS.values() for method, path, _ in calls} == listed - OPEN - {("POST", "/v1/mcp")}
+    assert called - {("GET", "/v1/workspaces/default")} | {("GET", "/v1/workspaces/attic")} == listed - OPEN - {
+        ("POST", "/v1/mcp")
+    }
 
 
 @pytest.mark.parametrize("scopes", [["read"], ["write"], ["admin"], ["read", "write"]], ids="-".join)
 def test_a_key_may_do_what_its_scopes_say_and_nothing_else(account: Account, scopes: list[str]) -> None:
-    account.create("x")
+    for _ in range(2):
+        account.create("x")
     before = account.get("/v1/memories").json()
     with with_key(account, make_key(account, scopes=scopes)["key"]) as client:
         for scope, calls in CALLS.items():

@@ -257,7 +257,7 @@ def test_a_query_of_white_space_is_empty_or_refused_by_name(library: Account, mo
         ({"query": "x", "tier": "weekly"}, "tier"),
         ({"query": "x", "explain": 1}, "explain"),
         ({"query": "x", "tenant_id": "t"}, "tenant_id"),
-        ({"query": "x", "strategy": "keyword"}, "strategy"),
+        ({"query": "x", "strategies": "keyword"}, "strategies"),
     ],
 )
 def test_a_bad_argument_is_named(account: Account, fields: dict[str, Any], field: str) -> None:
