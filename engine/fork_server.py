@@ -195,6 +195,13 @@ class ForkServer:
         return Signalled(self._children.signal(arguments.tenant, signal.SIGKILL if arguments.force else signal.SIGTERM))
 
 
+def _check_single_threaded() -> None:
+    """Refuse to go on with a second thread: NumPy, which engines scan codes with, brings some unless it is told not to."""
+    threads = len(list(Path("/proc/self/task").iterdir()))
+    if threads > 1:
+        raise RuntimeError(f"there are {threads} threads before the first fork: OPENBLAS_NUM_THREADS must be 1")
+
+
 def serve(environment: Mapping[str, str]) -> None:
     """Run the fork server in this process."""
     settings = ForkServerSettings.from_environment(environment)
@@ -203,6 +210,7 @@ def serve(environment: Mapping[str, str]) -> None:
     setproctitle.setproctitle("engram fork-server")
     raise_descriptor_limit()
     preload()
+    _check_single_threaded()
     gc.collect()
     gc.freeze()  # what every engine shares is never touched by its collector, so its pages stay shared
     ForkServer(settings).run()

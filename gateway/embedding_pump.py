@@ -1,6 +1,8 @@
-"""Gives vectors to texts that were stored without them: asks each engine for some, has them embedded, brings them back.
+"""Gives vectors to texts that lack them: asks each engine for some, has them embedded, brings them back.
 
 One batch per tenant and round, so that a large import does not keep a small one waiting. It holds texts for one batch only.
+After the node's model was changed, it is the pump that gives a database the new model's vectors: beside the old ones, which
+are searched until all texts have new ones, and erased then, a piece per round.
 """
 
 from __future__ import annotations
@@ -10,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from engine.catalogue.embedding import PENDING, STORE, EmbeddingsStore, PendingTexts
+from engine.catalogue.embedding import PENDING, STORE, EmbeddingsStore, PendingText, PendingTexts
 from engine.embedder.client import EmbedderClient
-from engine.protocol import ErrorCode, RemoteError
+from engine.protocol import Embedding, ErrorCode, RemoteError
 
 if TYPE_CHECKING:
     from tenants.router import Router
@@ -24,6 +26,9 @@ _BATCH_TEXTS = 24
 
 _EMBED_MS = 120_000
 _RETRY_S = 2.0
+
+_ERASING_REST_S = 0.05
+"""Between two pieces of what is erased, for the engine to serve others: ten thousand passages a second are left."""
 
 _TRANSIENT = {
     ErrorCode.UNAVAILABLE,
@@ -42,6 +47,8 @@ class EmbeddingPump:
         self._embedder = embedder
         self._waiting: dict[str, None] = {}
         self._noted = asyncio.Event()
+        self.model = ""
+        """The model that the embedder was last seen with; empty before."""
 
     def note(self, tenant: str) -> None:
         """Remember that this tenant has pending texts."""
@@ -62,25 +69,55 @@ class EmbeddingPump:
             if not self._waiting:
                 self._noted.clear()
             try:
-                if await self._embed_some(router, tenant):
-                    self.note(tenant)
+                await self._serve(router, tenant)
             except RemoteError as error:
                 _log.warning("pending_texts_wait", tenant=tenant, reason=str(error.code))
                 if error.code in _TRANSIENT:
-                    self.note(tenant)
-                    await asyncio.sleep(_RETRY_S)
+                    self._note_later(tenant, _RETRY_S)
+            except Exception:
+                # What an engine answers may be anything. Its texts wait; the other tenants' must not.
+                _log.exception("pending_texts_failed", tenant=tenant)
 
-    async def _embed_some(self, router: Router, tenant: str) -> bool:
-        """Embed one batch; whether there may be more."""
+    async def _serve(self, router: Router, tenant: str) -> None:
+        """Embed one batch, or erase a piece of what is obsolete; note the tenant again when there may be more."""
         status = await self._embedder.status()
         if status.state != "ready":
-            await asyncio.sleep(_RETRY_S)
-            return True
+            self._note_later(tenant, _RETRY_S)
+            return
+        self.model = status.model
         pending = await router.call(tenant, PENDING, PendingTexts(model=status.model, limit=_BATCH_TEXTS))
-        if not pending.texts:
-            return False
-        embeddings = await self._embedder.documents([text.content for text in pending.texts], deadline_ms=_EMBED_MS)
-        keys = [(text.id, text.content_hash) for text in pending.texts]
-        stored = await router.call(tenant, STORE, EmbeddingsStore(texts=keys), embeddings=embeddings)
-        # When nothing could be stored, the texts have changed or the model does not fit: asking again at once won't help.
-        return bool(stored.pending and stored.stored)
+        if not pending.texts and not pending.unsettled:
+            return
+        embedded = await self._embedded(pending.texts)
+        if any(embedding.model != status.model for _, embedding in embedded):
+            self.note(tenant)  # the embedder was restarted with another model meanwhile
+            return
+        stored = await router.call(
+            tenant,
+            STORE,
+            EmbeddingsStore(texts=[(text.id, text.content_hash) for text, _ in embedded], model=status.model),
+            embeddings=[embedding for _, embedding in embedded],
+        )
+        # When nothing could be stored, the texts have changed or can't be embedded: asking again at once won't help.
+        if stored.pending and stored.stored:
+            self.note(tenant)
+        elif stored.unsettled and not stored.pending:
+            self._note_later(tenant, _ERASING_REST_S)
+
+    async def _embedded(self, texts: list[PendingText]) -> list[tuple[PendingText, Embedding]]:
+        """Return the texts with their vectors, without those that the model can't take."""
+        if not texts:
+            return []
+        try:
+            vectors = await self._embedder.documents([text.content for text in texts], deadline_ms=_EMBED_MS)
+        except RemoteError as error:
+            if error.code in _TRANSIENT:
+                raise
+            if len(texts) > 1:  # one text must not keep the others waiting
+                return [pair for text in texts for pair in await self._embedded([text])]
+            _log.warning("text_not_embedded", reason=str(error.code))
+            return []
+        return list(zip(texts, vectors, strict=True))
+
+    def _note_later(self, tenant: str, seconds: float) -> None:
+        asyncio.get_running_loop().call_later(seconds, self.note, tenant)

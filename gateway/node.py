@@ -87,7 +87,9 @@ class Node:
 
     def prepare_model(self) -> bool:
         """Make the embedding model if it is not there, showing the steps; whether it is there now."""
+        model = self._environment["ENGRAM_EMBEDDING_MODEL"] or _DEFAULTS["ENGRAM_EMBEDDING_MODEL"]
         command = [sys.executable, "-P", "-m", "engine.embedder.prepare", "--models-dir", str(self._models_folder)]
+        command += ["--model", model]
         environment = {name: value for name, value in self._environment.items() if not name.startswith(_SECRET_PREFIXES)}
         return subprocess.run(command, env=environment, check=False).returncode == 0  # noqa: S603
 

@@ -25,10 +25,12 @@ class PendingText(msgspec.Struct, array_like=True):
     content: str
 
 
-class Pending(msgspec.Struct):
-    """Some of the pending texts, oldest first."""
+class Pending(msgspec.Struct, omit_defaults=True):
+    """Some of the pending texts, those of no model first, else oldest first."""
 
     texts: list[PendingText]
+    unsettled: bool = False
+    """Whether another model's vectors are here, so that ``embeddings_store`` has work to do even without texts."""
 
 
 class EmbeddingsStore(Arguments):
@@ -36,13 +38,17 @@ class EmbeddingsStore(Arguments):
 
     texts: list[tuple[int, str]]
     """Each memory's id and content hash."""
+    model: str = ""
+    """The model that all vectors are to be of. When every text has them, it is searched, and others' are erased."""
 
 
-class Stored(msgspec.Struct):
-    """How many were stored, and how many texts are still pending."""
+class Stored(msgspec.Struct, omit_defaults=True):
+    """How many were stored, and how many texts are still pending, counted up to a bound."""
 
     stored: int
     pending: int
+    unsettled: bool = False
+    """Whether vectors of other models are still to be erased, or to be given up."""
 
 
 PENDING = Operation(name="pending_texts", arguments=PendingTexts, result=Pending, kind="read")

@@ -1,8 +1,9 @@
 """Collects what many requests want embedded into batches, and runs one at a time on a thread of its own.
 
 A batch saves trips to the thread; the model still takes its texts one by one, so that none leaves a trace in another's vector.
-Queries go ahead of documents: a person waits for them. Documents take turns, passage by passage, so that a short one is not
-held up behind a long one. A batch is bounded by its tokens, because a query that comes now waits for it.
+Queries go ahead of documents, whichever model either is for: a person waits for them. Documents take turns, passage by passage,
+so that a short one is not held up behind a long one. A batch is bounded by its tokens, because a query that comes now waits
+for it.
 
 Nothing is remembered: a hit would tell one tenant what another has stored. What its caller gave up on is dropped before it
 reaches the model.
@@ -121,17 +122,56 @@ class _Lane:
         return bool(group)
 
 
+class Queue:
+    """What waits for one model."""
+
+    def __init__(self, encoder: Encoder, arrived: asyncio.Event) -> None:
+        self.queries = _Lane(encoder.embed_query, QUERIES_QUEUED_MAX)
+        self.passages = _Lane(encoder.embed_documents, PASSAGES_QUEUED_MAX)
+        self._arrived = arrived
+        self._refusal: RemoteError | None = None
+
+    @property
+    def queued(self) -> int:
+        """Texts that wait for the model."""
+        return self.queries.queued + self.passages.queued
+
+    async def query(self, text: str, tokens: int) -> bytes:
+        """Return the vector of a query of about ``tokens`` tokens."""
+        return (await self._embed(self.queries, [text], [tokens]))[0]
+
+    async def documents(self, texts: Iterable[str], tokens: Iterable[int]) -> list[bytes]:
+        """Return the vectors of passages; ``tokens`` says how long each is."""
+        return await self._embed(self.passages, list(texts), list(tokens))
+
+    def close(self, refusal: RemoteError) -> None:
+        """Take nothing more and refuse what waits; a batch under way is finished."""
+        self._refusal = refusal
+        self.queries.fail_all(refusal)
+        self.passages.fail_all(refusal)
+
+    async def _embed(self, lane: _Lane, texts: list[str], tokens: list[int]) -> list[bytes]:
+        if self._refusal is not None:
+            raise self._refusal
+        if not texts:
+            return []
+        job = _Job(texts, tokens, asyncio.get_running_loop().create_future())
+        lane.add(job)
+        self._arrived.set()
+        return await job.future
+
+
 class Batcher:
     """Embeds for many requests at once. An async context manager; leaving it refuses what still waits."""
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self) -> None:
         self.texts_total = 0
         self.batches_total = 0
         self.seconds_total = 0.0
-        self._queries = _Lane(encoder.embed_query, QUERIES_QUEUED_MAX)
-        self._documents = _Lane(encoder.embed_documents, PASSAGES_QUEUED_MAX)
+        self._queues: deque[Queue] = deque()
         self._arrived = asyncio.Event()
         self._closed = False
+        # One thread for all models: a second one would take turns by the clock, and a query could not go first.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._tasks = asyncio.TaskGroup()
 
@@ -147,44 +187,48 @@ class Batcher:
 
     @property
     def queued(self) -> int:
-        """Texts that wait for the model."""
-        return self._queries.queued + self._documents.queued
+        """Texts that wait for any model."""
+        return sum(queue.queued for queue in self._queues)
 
-    async def query(self, text: str, tokens: int) -> bytes:
-        """Return the vector of a query of about ``tokens`` tokens."""
-        return (await self._embed(self._queries, [text], [tokens]))[0]
+    def add(self, encoder: Encoder) -> Queue:
+        """Return a queue for what ``encoder`` is to embed."""
+        queue = Queue(encoder, self._arrived)
+        if self._closed:
+            queue.close(_ending())
+        self._queues.append(queue)
+        return queue
 
-    async def documents(self, texts: Iterable[str], tokens: Iterable[int]) -> list[bytes]:
-        """Return the vectors of passages; ``tokens`` says how long each is."""
-        return await self._embed(self._documents, list(texts), list(tokens))
+    def remove(self, queue: Queue, refusal: RemoteError) -> None:
+        """Have a queue's model used no more; what waits for it is refused."""
+        queue.close(refusal)
+        self._queues.remove(queue)
 
     def close(self) -> None:
         """Take nothing more and refuse what waits; the batch under way is finished."""
         self._closed = True
-        error = RemoteError(ErrorCode.DRAINING, "the embedder is ending")
-        self._queries.fail_all(error)
-        self._documents.fail_all(error)
+        for queue in self._queues:
+            queue.close(_ending())
         self._arrived.set()
-
-    async def _embed(self, lane: _Lane, texts: list[str], tokens: list[int]) -> list[bytes]:
-        if self._closed:
-            raise RemoteError(ErrorCode.DRAINING, "the embedder is ending")
-        if not texts:
-            return []
-        job = _Job(texts, tokens, asyncio.get_running_loop().create_future())
-        lane.add(job)
-        self._arrived.set()
-        return await job.future
 
     async def _work(self) -> None:
         while not self._closed:
-            for lane in (self._queries, self._documents):
-                if run := lane.next_run():
-                    await self._embed_run(lane.embed, run)
-                    break
-            else:
+            lane, run = self._next_run()
+            if lane is None:
                 self._arrived.clear()
                 await self._arrived.wait()
+            else:
+                await self._embed_run(lane.embed, run)
+
+    def _next_run(self) -> tuple[_Lane | None, _Run]:
+        for queue in self._queues:
+            if run := queue.queries.next_run():
+                return queue.queries, run
+        for queue in self._queues:
+            if run := queue.passages.next_run():
+                self._queues.remove(queue)  # the models' documents take turns
+                self._queues.append(queue)
+                return queue.passages, run
+        return None, []
 
     async def _embed_run(self, embed: Callable[[list[str]], list[bytes]], run: _Run) -> None:
         loop = asyncio.get_running_loop()
@@ -207,3 +251,7 @@ class Batcher:
         self.texts_total += len(run)
         for (job, index), vector in zip(run, vectors, strict=True):
             job.finish(index, vector)
+
+
+def _ending() -> RemoteError:
+    return RemoteError(ErrorCode.DRAINING, "the embedder is ending")

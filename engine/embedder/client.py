@@ -36,17 +36,20 @@ class EmbedderClient:
     async def __aexit__(self, *exc_info: object) -> None:
         await self._link.__aexit__(*exc_info)
 
-    async def query(self, text: str, *, deadline_ms: int = 2_000) -> Embedding:
-        """Return a query's embedding: one passage, of as much as the model reads."""
-        embedding = await self._call("embed_query", EmbedQuery(text), Embedding, deadline_ms)
+    async def query(self, text: str, *, model: str = "", deadline_ms: int = 2_000) -> Embedding:
+        """Return a query's embedding: one passage, of as much as the model reads.
+
+        ``unavailable`` when a ``model`` other than the one set is not on the embedder's machine, or has no room there now.
+        """
+        embedding = await self._call("embed_query", EmbedQuery(text, model), Embedding, deadline_ms)
         _check(embedding, len(text))
         if len(embedding.passages) != 1:
             raise _unexpected("a query has one passage")
         return embedding
 
-    async def documents(self, texts: list[str], *, deadline_ms: int = 10_000) -> list[Embedding]:
+    async def documents(self, texts: list[str], *, model: str = "", deadline_ms: int = 10_000) -> list[Embedding]:
         """Return the embedding of each text, cut into passages. ``too_large`` for more than a request may hold."""
-        embeddings = await self._call("embed_documents", EmbedDocuments(texts), list[Embedding], deadline_ms)
+        embeddings = await self._call("embed_documents", EmbedDocuments(texts, model), list[Embedding], deadline_ms)
         if len(embeddings) != len(texts):
             raise _unexpected("there is one embedding per text")
         for embedding, text in zip(embeddings, texts, strict=True):

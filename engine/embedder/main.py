@@ -15,7 +15,7 @@ import structlog
 
 from engine.address import listen
 from engine.embedder.server import Embedder
-from engine.embedder.settings import DEFAULT_MODEL, Settings
+from engine.embedder.settings import PREPARED_MODELS, Settings
 from engine.log import configure
 from engine.process import die_with_parent, stop_event
 from engine.protocol import Hello
@@ -52,7 +52,7 @@ def main() -> int:
     die_with_parent()
     configure("embedder")
     settings = Settings.read(os.environ)
-    if settings.model == DEFAULT_MODEL:
+    if settings.model in PREPARED_MODELS:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when the library is imported: nothing is fetched, only prepared
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one thread, of ours, is what tokenizing gets
     asyncio.run(run(settings))

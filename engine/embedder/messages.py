@@ -17,16 +17,22 @@ PASSAGES_PER_REQUEST_MAX = 8192
 """Passages in one answer: with 1.5 KiB each they fit a frame. Only dense scripts reach it first."""
 
 
+ModelName = Annotated[str, Meta(max_length=128)]
+"""Which model is to embed; empty for the one that is set. Another is used if it is on this machine already."""
+
+
 class EmbedDocuments(msgspec.Struct, frozen=True):
     """Arguments of ``embed_documents``. The answer is a list of ``Embedding``, one per text, in the same order."""
 
     texts: Annotated[list[str], Meta(max_length=TEXTS_PER_REQUEST_MAX)]
+    model: ModelName = ""
 
 
 class EmbedQuery(msgspec.Struct, frozen=True):
     """Arguments of ``embed_query``. The answer is an ``Embedding`` of one passage; what the model can't read is left out."""
 
     text: str
+    model: ModelName = ""
 
 
 class EmbedderStatus(msgspec.Struct, frozen=True):

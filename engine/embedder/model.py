@@ -1,11 +1,12 @@
-"""The embedding model in memory, through fastembed. Blocking, and dear to import: only the embedding process does.
+"""An embedding model in memory, through fastembed. Blocking, and dear to import: only the embedding process does.
 
-Other models than the default one are fastembed's, by name: from ``<models>/<name with / as __>`` if it is there, else from
+Other models than the prepared ones are fastembed's, by name: from ``<models>/<name with / as __>`` if it is there, else from
 where fastembed keeps or finds them.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -17,9 +18,12 @@ from tokenizers import Tokenizer
 
 from engine.embedder.chunker import Span, Token, spans
 from engine.embedder.prepare import ModelUnavailable, is_prepared, model_folder
-from engine.embedder.settings import DEFAULT_MODEL
+from engine.embedder.settings import PREPARED_MODELS
 
-_DEFAULT_PUBLISHED_AS = "sentence-transformers/all-MiniLM-L6-v2"
+_PREPARED_PUBLISHED_AS = "sentence-transformers/all-MiniLM-L6-v2"
+
+_NAME = re.compile(r"[A-Za-z0-9][\w.+-]*(/[A-Za-z0-9][\w.+-]*)?", re.ASCII)
+"""A name becomes a folder's: it must not lead anywhere else."""
 
 _TOKENS_MAX = 512
 """Models that read more get passages of this length all the same: a passage should be about one thing."""
@@ -52,14 +56,21 @@ class Model:
         self.dimensions = len(self.embed_query(["the first text is slow"])[0]) // 4
 
     @classmethod
-    def load(cls, name: str, models_dir: Path, *, threads: int = 1) -> Self:
-        """Return the model called ``name``. ``ModelUnavailable`` if it is not there; other errors if it can't be read."""
+    def load(cls, name: str, models_dir: Path, *, threads: int = 1, here_only: bool = False) -> Self:
+        """Return the model called ``name``; with ``here_only`` nothing is fetched for it.
+
+        ``ModelUnavailable`` if it is not there; other errors if there is none of that name or it can't be read.
+        """
+        if not _NAME.fullmatch(name):
+            raise ModelUnavailable("that is no name of a model")
         published, folder = name, models_dir / name.replace("/", "__")
-        if name == DEFAULT_MODEL:
-            published, folder = _DEFAULT_PUBLISHED_AS, model_folder(models_dir)
-            if not is_prepared(models_dir):
+        if name in PREPARED_MODELS:
+            published, folder = _PREPARED_PUBLISHED_AS, model_folder(models_dir, name)
+            if not is_prepared(models_dir, name):
                 raise ModelUnavailable("the embedding model is not there: run `python -m engine.embedder.prepare`")
-        options: dict[str, Any] = {"specific_model_path": str(folder)} if folder.is_dir() else {"cache_dir": str(models_dir)}
+        options: dict[str, Any] = {"cache_dir": str(models_dir), "local_files_only": here_only}
+        if folder.is_dir():
+            options = {"specific_model_path": str(folder)}
         return cls(name, TextEmbedding(published, threads=threads, **options))
 
     def embed_documents(self, texts: list[str]) -> list[bytes]:

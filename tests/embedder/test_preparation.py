@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from engine.embedder.model import Model
 from engine.embedder.prepare import is_prepared, model_folder, prepare
+from engine.embedder.settings import DEFAULT_MODEL, FLOAT_MODEL
 
 REPOSITORY = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "engine.embedder.prepare", "--models-dir"]
@@ -57,6 +60,30 @@ def test_a_run_says_its_steps_and_a_second_one_has_nothing_to_do(tmp_path: Path)
     assert model_folder(tmp_path / "models") == prepare(tmp_path / "models", said.append)
     assert said == []
     assert made_at == (model_folder(tmp_path / "models") / "model.onnx").stat().st_mtime_ns
+
+
+def test_the_float_model_is_made_on_demand(tmp_path: Path) -> None:
+    environment = os.environ | {"ENGRAM_EMBEDDING_MODEL": FLOAT_MODEL, "ENGRAM_MODELS_DIR": str(tmp_path)}
+    subprocess.run([*COMMAND[:-1]], cwd=REPOSITORY, env=environment, check=True)
+    made, model = Model.load(FLOAT_MODEL, tmp_path), Model.load(DEFAULT_MODEL, prepare(tmp_path, print).parent)
+    near = np.frombuffer(made.embed_query(["a cat"])[0], "<f4") @ np.frombuffer(model.embed_query(["a cat"])[0], "<f4")
+
+    assert is_prepared(tmp_path, FLOAT_MODEL)
+    assert (made.name, made.dimensions, made.tokens_max) == (FLOAT_MODEL, model.dimensions, model.tokens_max)
+    assert 0.95 < near < 1.0
+
+
+def test_a_model_of_fastembeds_own_needs_no_preparation(tmp_path: Path) -> None:
+    outcome = subprocess.run(
+        [*COMMAND, str(tmp_path / "models"), "--model", "BAAI/bge-small-en-v1.5"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+    assert not (tmp_path / "models").exists()
 
 
 def test_weights_with_another_digest_are_refused(tmp_path: Path) -> None:
