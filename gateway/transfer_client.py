@@ -17,15 +17,20 @@ _PIECE_BYTES = 256 * 1024
 _POLL_S = 0.5
 
 
+ENDINGS = {".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".md": "markdown", ".sqlite": "sqlite", ".db": "sqlite"}
+"""What the end of a file's name says of its format."""
+
+
 class TransferFailed(Exception):
     """The transfer did not happen; the message says why."""
 
 
-def export(url: str, key: str, output: Path) -> None:
+def export(url: str, key: str, output: Path, *, form: str, workspace: str | None = None) -> None:
     """Write the export to ``output``, which appears only when it is complete."""
+    parameters = {"format": form} | ({} if workspace is None else {"workspace": workspace})
     partial = output.with_name(output.name + ".part")
     try:
-        with _client(url, key) as client, client.stream("GET", "/v1/export") as response:
+        with _client(url, key) as client, client.stream("GET", "/v1/export", params=parameters) as response:
             if response.is_error:
                 response.read()
                 raise TransferFailed(_explain(response))
@@ -42,13 +47,17 @@ def export(url: str, key: str, output: Path) -> None:
     click.echo(f"Exported to {output} ({output.stat().st_size:,} bytes).")
 
 
-def import_file(url: str, key: str, source: Path, *, wait: bool) -> None:
-    """Send ``source`` and, with ``wait``, show how its memories become findable by meaning."""
+def import_file(url: str, key: str, source: Path, *, form: str | None = None, wait: bool) -> None:
+    """Send ``source`` and, with ``wait``, show how its memories become findable by meaning.
+
+    Without ``form``, the service sees by itself what the file is.
+    """
+    parameters = {} if form is None else {"format": form}
     size = source.stat().st_size
     with _client(url, key) as client:
         with click.progressbar(length=size, label="Sending ") as bar:
-            headers = {"Content-Type": "application/json", "Content-Length": str(size)}
-            response = client.post("/v1/import", content=_pieces(source, bar), headers=headers)
+            headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
+            response = client.post("/v1/import", params=parameters, content=_pieces(source, bar), headers=headers)
         if response.is_error:
             raise TransferFailed(_explain(response))
         outcome = response.json()

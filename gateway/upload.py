@@ -12,10 +12,23 @@ from typing import IO, Self
 
 import multipart
 
+from engine.catalogue.export_file import FileFormat
 from gateway.api.errors import Problem, invalid
 
 UPLOAD_BYTES_MAX = 1024 * 1024 * 1024
 """A gibibyte of JSON is about a million memories, twice what the largest plan with a number holds."""
+
+FILE_KINDS: dict[str, FileFormat | None] = {
+    "": None,
+    "application/octet-stream": None,
+    "application/json": None,  # what clients say of whatever has braces
+    "application/jsonl": "jsonl",
+    "application/x-jsonlines": "jsonl",
+    "application/ndjson": "jsonl",
+    "application/x-ndjson": "jsonl",
+    "text/markdown": "markdown",
+}
+"""Kinds of bodies that are a file, and the format that each stands for, if it stands for one."""
 
 _STALL_S = 60.0
 """A sender that pauses for longer has gone, or means to hold the place."""
@@ -63,11 +76,12 @@ class Upload:
         kind, options = multipart.parse_options_header(content_type)
         if kind == "multipart/form-data":
             await self._receive_form(options.get("boundary", ""), body)
-        elif kind in ("application/json", "application/octet-stream", ""):
+        elif kind in FILE_KINDS:
             async for piece in body:
                 self._write(piece)
         else:
-            raise Problem("unsupported_media_type", "Send application/json, or multipart/form-data with the part file.")
+            detail = "Send JSON, JSON lines or Markdown, or multipart/form-data with the part file."
+            raise Problem("unsupported_media_type", detail)
         self._file.flush()
 
     async def _receive_form(self, boundary: str, body: AsyncIterator[bytes]) -> None:
@@ -112,3 +126,4 @@ async def _without_stalls(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         except TimeoutError:
             raise invalid("body", f"nothing came for {_STALL_S:.0f} s") from None
         yield piece
+        await asyncio.sleep(0)  # pieces that are there already come without a pause, and others wait for the same loop

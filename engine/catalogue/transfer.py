@@ -1,53 +1,37 @@
-"""Export and import, in Engram's ``version: "1.0"`` JSON with our own additions beside its fields.
+"""Export and import of whole databases in many bounded steps, and of a few memories by a tool.
 
-The gateway carries bytes; what they mean is decided here and in the engine.
+The gateway reads and checks files; what becomes of their entries is decided in the engine.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from engine.catalogue.memory import ID_MAX, Content, EventTime, Importance, Metadata, Tags, Workspace
-from engine.catalogue.operation import Arguments, Operation
+from engine.catalogue.export_file import Entry, FileFormat, LinkEntry, VersionEntry
+from engine.catalogue.memory import Workspace
+from engine.catalogue.operation import Arguments, Operation, Tool
 
-EXPORT_VERSION = "1.0"
 IMPORT_BATCH_MAX = 500
-"""Entries staged in one transaction: a bulk import must not hold up its neighbours' commits."""
+"""Entries in one request. How many of them are staged in one transaction is decided by the engine, by the clock."""
+
+STAGE_MS = 20
+"""How long staging may keep one transaction open: everybody else of this database waits meanwhile."""
+
+INLINE_MEMORIES_MAX = 1000
+"""Memories that one tool call carries out or in. A file of any size goes through ``/v1/export`` and ``/v1/import``."""
+
+INLINE_BYTES_MAX = 1024 * 1024
+"""What one tool call carries out: far more than a model reads, and still one short answer."""
 
 
-class EntryExtras(msgspec.Struct, omit_defaults=True, kw_only=True, frozen=True):
-    """What we know of a memory and Engram's format has no place for. All of it is optional on import."""
+class ExportFile(Arguments):
+    """Arguments of ``export_file``."""
 
-    version: Annotated[int, Meta(ge=1, le=ID_MAX)] = 1
-    accessed_at: EventTime | None = None
-    access_count: Annotated[int, Meta(ge=0, le=ID_MAX)] = 0
-    expires_at: EventTime | None = None
-    event_time: EventTime | None = None
-
-
-class Entry(msgspec.Struct, kw_only=True):
-    """One memory of an export file, as Engram writes it. Unknown fields are ignored, as its own importer does."""
-
-    id: Annotated[int, Meta(ge=1, le=2**63 - 1)]
-    content: Content
-    memory_type: str
-    tags: Tags = []
-    metadata: Metadata = {}
-    importance: Importance = 0.5
-    workspace: Workspace = "default"
-    scope_type: str = "global"
-    scope_id: str | None = None
-    tier: str = "permanent"
-    created_at: EventTime
-    updated_at: EventTime | UnsetType = UNSET
-    engram_cloud: EntryExtras = EntryExtras()
-
-
-class MemoryExport(Arguments):
-    """Arguments of ``memory_export``."""
+    format: Literal["json", "jsonl", "markdown", "sqlite"] = "json"
+    workspace: Workspace | None = None
 
 
 class ImportBegin(Arguments):
@@ -55,10 +39,10 @@ class ImportBegin(Arguments):
 
 
 class ImportStaged(msgspec.Struct):
-    """A staged import, seen by nobody until it is committed."""
+    """A staged import, seen by nobody until it is committed. ``next`` is the place of the entry to send next."""
 
     import_id: int
-    entries: int = 0
+    next: int = 0
 
 
 class ImportStage(Arguments):
@@ -67,12 +51,57 @@ class ImportStage(Arguments):
     import_id: int
     first: int
     entries: Annotated[list[Entry], Meta(max_length=IMPORT_BATCH_MAX)]
+    budget_ms: int = STAGE_MS
+    """At least one entry is staged, and no further one begun after so many milliseconds."""
 
 
-class ImportCommit(Arguments):
-    """Arguments of ``import_commit`` and ``import_abandon``."""
+class ImportVersions(Arguments):
+    """Arguments of ``import_versions``, after all entries."""
 
     import_id: int
+    first: int
+    versions: Annotated[list[VersionEntry], Meta(max_length=IMPORT_BATCH_MAX)]
+
+
+class ImportLinks(Arguments):
+    """Arguments of ``import_links``, after all entries."""
+
+    import_id: int
+    first: int
+    links: Annotated[list[LinkEntry], Meta(max_length=IMPORT_BATCH_MAX)]
+
+
+class ImportNamed(Arguments):
+    """Arguments of ``import_commit``, ``import_settle`` and ``import_end``."""
+
+    import_id: int
+
+
+class ImportCommitted(msgspec.Struct):
+    """What an import has done, once it can be seen."""
+
+    imported: int
+    skipped: int
+
+
+class ImportSettled(msgspec.Struct):
+    """Whether nothing is left to do before whoever imports is answered."""
+
+    done: bool
+
+
+class ImportIdMap(Arguments):
+    """Arguments of ``import_id_map``: those after ``after``."""
+
+    import_id: int
+    after: int = 0
+    limit: Annotated[int, Meta(ge=1, le=100_000)] = 20_000
+
+
+class ChangedIds(msgspec.Struct):
+    """Ids that could not be kept: the file's, then ours, in the order of the file's."""
+
+    ids: list[tuple[int, int]]
 
 
 class Imported(msgspec.Struct):
@@ -85,8 +114,78 @@ class Imported(msgspec.Struct):
     id_map: dict[str, int] = {}
 
 
-EXPORT: Operation[MemoryExport, bytes] = Operation(name="memory_export", arguments=MemoryExport, result=bytes, kind="stream")
+class MemoryExport(Arguments):
+    """Arguments of ``memory_export``."""
+
+    workspace: Annotated[Workspace, Meta(description="Only this one.")] | None = None
+    format: Annotated[FileFormat, Meta(description="`json` answers `data`, the others `text`.")] = "json"
+    limit: Annotated[int, Meta(ge=1, le=INLINE_MEMORIES_MAX, description="At most so many memories, oldest first.")] = 100
+
+
+class Exported(msgspec.Struct, omit_defaults=True):
+    """An export small enough for one answer. When it is ``truncated``, ``more`` says where all of it is."""
+
+    memory_count: int
+    truncated: bool
+    data: dict[str, Any] | UnsetType = UNSET
+    text: str | UnsetType = UNSET
+    more: str | UnsetType = UNSET
+
+
+class MemoryImport(Arguments):
+    """Arguments of ``memory_import``."""
+
+    data: Annotated[
+        dict[str, Any] | str,
+        Meta(description='An export: {"version": "1.0", "memories": [...]}, as an object or as its JSON text.'),
+    ]
+
+
+FILE: Operation[ExportFile, bytes] = Operation(name="export_file", arguments=ExportFile, result=bytes, kind="stream")
 IMPORT_BEGIN = Operation(name="import_begin", arguments=ImportBegin, result=ImportStaged, kind="write")
 IMPORT_STAGE = Operation(name="import_stage", arguments=ImportStage, result=ImportStaged, kind="write")
-IMPORT_COMMIT = Operation(name="import_commit", arguments=ImportCommit, result=Imported, kind="write")
-IMPORT_ABANDON = Operation(name="import_abandon", arguments=ImportCommit, result=ImportStaged, kind="write")
+IMPORT_VERSIONS = Operation(name="import_versions", arguments=ImportVersions, result=ImportStaged, kind="write")
+IMPORT_LINKS = Operation(name="import_links", arguments=ImportLinks, result=ImportStaged, kind="write")
+IMPORT_COMMIT = Operation(name="import_commit", arguments=ImportNamed, result=ImportCommitted, kind="write")
+IMPORT_SETTLE = Operation(name="import_settle", arguments=ImportNamed, result=ImportSettled, kind="write")
+IMPORT_ID_MAP = Operation(name="import_id_map", arguments=ImportIdMap, result=ChangedIds, kind="read")
+IMPORT_END = Operation(name="import_end", arguments=ImportNamed, result=ImportSettled, kind="write")
+
+OPERATIONS: tuple[Operation[Any, Any], ...] = (
+    FILE,
+    IMPORT_BEGIN,
+    IMPORT_STAGE,
+    IMPORT_VERSIONS,
+    IMPORT_LINKS,
+    IMPORT_COMMIT,
+    IMPORT_SETTLE,
+    IMPORT_ID_MAP,
+    IMPORT_END,
+)
+"""What the gateway asks for; no tools."""
+
+EXPORT = Tool(
+    name="memory_export",
+    title="Export memories",
+    description="Return memories with their links and versions as one document that memory_import reads.",
+    arguments=MemoryExport,
+    result=Exported,
+    kind="read",
+    category="transfer",
+    profile="full",
+)
+IMPORT = Tool(
+    name="memory_import",
+    title="Import memories",
+    description=(
+        f"Store the memories of an export, at most {INLINE_MEMORIES_MAX}, keeping ids and times. All or nothing; what is there"
+        " already is skipped."
+    ),
+    arguments=MemoryImport,
+    result=Imported,
+    kind="write",
+    category="transfer",
+    profile="full",
+    idempotent=True,
+    leaves_pending=True,
+)

@@ -1,154 +1,187 @@
-"""Imports: entries staged where nobody sees them, then turned into memories by one transaction.
+"""An import's life: begun, staged in bounded transactions, revealed by one small one, cleared away in bounded pieces.
 
-An id is kept when it is free. When the memory under it has the same text and time of creation, the entry is there already
-and is skipped, which makes an import safe to repeat; if that memory was deleted, the import brings it back. Otherwise the
-entry gets a new id, and the answer says which.
+What is staged lies in the final tables, its words and tags with it, marked with the import's number: no read sees it. The
+reveal sets one column of one row; taking the marks off is nobody's hurry. An import that is given up, or of which nothing is
+heard for an hour, is erased piece by piece. Whatever ends in between is carried on by later write groups.
 """
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import apsw
-import msgspec
-from msgspec import UNSET
 
-from engine.catalogue.memory import ID_MAX
-from engine.catalogue.transfer import Entry, Imported
 from engine.protocol import ErrorCode, RemoteError
-from engine.protocol.moment import from_datetime
-from engine.store import memories
-from engine.store.selection import VISIBLE
-
-ID_KEPT_MAX = ID_MAX - 2**32
-"""Ids above this are mapped, so that an import cannot use up the ids of what comes after it."""
+from engine.store import links
+from engine.store.links import LinkRow
 
 STAGED_SECONDS_MAX = 60 * 60
-"""An import that was never committed is dropped after an hour."""
+"""An import that is neither committed nor continued is given up after an hour."""
 
-_BEGIN = "INSERT INTO imports (created_at) VALUES (?)"
-_EXISTS = "SELECT 1 FROM imports WHERE id = ?"
-_STAGE = "INSERT OR REPLACE INTO import_entries VALUES (?, ?, ?)"
-_COUNT = "SELECT count(*) FROM import_entries WHERE import_id = ?"
-_ENTRIES = "SELECT entry FROM import_entries WHERE import_id = ? ORDER BY position"
-_ABANDON = "DELETE FROM imports WHERE id = ?"
-_ABANDON_OLD = "DELETE FROM imports WHERE created_at < ?"
-_OCCUPANT = (
-    "SELECT content, created_at, deleted_at IS NULL AND (expires_at IS NULL OR expires_at > ?) FROM memories WHERE id = ?"
-)
-_TWINS = (
-    "SELECT m.id FROM memories AS m WHERE m.content_hash = ? AND m.content = ? AND m.created_at = ? AND m.type = ?"  # noqa: S608
-    f" AND m.tags = ? AND m.metadata = ? AND m.workspace = ? AND {VISIBLE} ORDER BY m.id"
-)
-_ERASE = "DELETE FROM memories WHERE id = ?"
+STEPS_AT_ONCE_MAX = 100
+"""Small steps of clearing up in one transaction, such as taking a mark off: a few milliseconds' worth."""
 
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Entry)
+ERASED_AT_ONCE_MAX = 12
+"""Memories erased in one transaction. The word index forgets for good, which takes it half a millisecond for each."""
+
+_BEGIN = "INSERT INTO imports (created_at, touched_at) VALUES (?, ?)"
+_GET = "SELECT revealed_at, ended_at, imported, skipped FROM imports WHERE id = ?"
+_IS_OPEN = "SELECT 1 FROM imports WHERE id = ? AND revealed_at IS NULL AND ended_at IS NULL AND touched_at > ?"
+_NEXT = "SELECT coalesce(max(position) + 1, 0) FROM import_ids WHERE import_id = ?"
+_TOUCH = "UPDATE imports SET touched_at = ?, imported = imported + ?, skipped = skipped + ? WHERE id = ? RETURNING imported"
+_REVEAL = "UPDATE imports SET revealed_at = ?, touched_at = ? WHERE id = ?"
+_COUNT_REVEALED = """
+    UPDATE counters SET value = value + (SELECT count(*) FROM memories WHERE import_id = ?) WHERE name = 'memories'
+"""
+_END = "UPDATE imports SET ended_at = coalesce(ended_at, ?) WHERE id = ?"
+_CHANGED_IDS = """
+    SELECT file_id, memory_id, max(position) FROM import_ids
+    WHERE import_id = ? AND file_id > ? AND memory_id <> file_id GROUP BY file_id ORDER BY file_id LIMIT ?
+"""
+
+_DUE = "SELECT id, revealed_at, ended_at, touched_at FROM imports WHERE revealed_at OR ended_at OR touched_at <= ? ORDER BY id"
+_NEXT_DUE = "SELECT min(coalesce(ended_at, revealed_at, touched_at + ?)) FROM imports"
+_TRASHED = "SELECT position, memory_id FROM import_ids WHERE import_id = ? AND outcome = 'trash' LIMIT ?"
+_UNTRASH = "UPDATE memories SET deleted_at = NULL WHERE id = ?"
+_NOTE_RESTORED = "UPDATE import_ids SET outcome = 'known' WHERE import_id = ? AND position = ?"
+_LINKS = f"SELECT {', '.join(LinkRow._fields)} FROM import_links WHERE import_id = ? LIMIT ?"  # noqa: S608
+_ENDS = "SELECT count(*) FROM memories WHERE id IN (?, ?)"
+_DROP_LINK = "DELETE FROM import_links WHERE import_id = ? AND from_id = ? AND to_id = ? AND type = ?"
+_UNMARK = "UPDATE memories SET import_id = NULL WHERE id IN (SELECT id FROM memories WHERE import_id = ? LIMIT ?)"
+_ERASE = "DELETE FROM memories WHERE id IN (SELECT id FROM memories WHERE import_id = ? LIMIT ?)"
+_FORGET_LINKS = """
+    DELETE FROM import_links WHERE (import_id, from_id, to_id, type) IN
+        (SELECT import_id, from_id, to_id, type FROM import_links WHERE import_id = ? LIMIT ?)
+"""
+_FORGET_IDS = """
+    DELETE FROM import_ids WHERE import_id = ?1 AND position IN (SELECT position FROM import_ids WHERE import_id = ?1 LIMIT ?2)
+"""
+_FORGET = "DELETE FROM imports WHERE id = ?"
 
 
 def begin(connection: apsw.Connection, now: int) -> int:
     """Open an import and return its number."""
-    connection.execute(_BEGIN, (now,))
+    connection.execute(_BEGIN, (now, now))
     return connection.last_insert_rowid()
 
 
-def abandon_old(connection: apsw.Connection, now: int) -> None:
-    """Drop the imports that were never finished."""
-    connection.execute(_ABANDON_OLD, (now - STAGED_SECONDS_MAX * 1_000_000,))
+def check_open(connection: apsw.Connection, import_id: int, now: int) -> None:
+    """``not_found`` unless the import may still be added to."""
+    if connection.execute(_IS_OPEN, (import_id, given_up_before(now))).fetchone() is None:
+        raise _not_found()
 
 
-def stage(connection: apsw.Connection, import_id: int, first: int, entries: list[Entry]) -> int:
-    """Add entries at their places in the file; sending a batch again changes nothing. Return how many are staged."""
-    if connection.execute(_EXISTS, (import_id,)).fetchone() is None:
-        raise RemoteError(ErrorCode.NOT_FOUND, "there is no such import")
-    connection.executemany(
-        _STAGE, ((import_id, position, _encoder.encode(entry)) for position, entry in enumerate(entries, first))
-    )
-    return int(connection.execute(_COUNT, (import_id,)).get)
+def given_up_before(now: int) -> int:
+    """Return the time such that an import last heard of then is given up."""
+    return now - STAGED_SECONDS_MAX * 1_000_000
 
 
-def abandon(connection: apsw.Connection, import_id: int) -> None:
-    """Forget a staged import."""
-    connection.execute(_ABANDON, (import_id,))
+def next_position(connection: apsw.Connection, import_id: int) -> int:
+    """Return the place in the file of the first entry that has not come yet."""
+    return int(connection.execute(_NEXT, (import_id,)).get)
 
 
-def commit(connection: apsw.Connection, import_id: int, now: int) -> Imported:
-    """Turn the staged entries into memories, pending their vectors."""
-    if connection.execute(_EXISTS, (import_id,)).fetchone() is None:
-        raise RemoteError(ErrorCode.NOT_FOUND, "there is no such import")
-    outcome = Imported(imported=0, skipped=0, id_map={})
-    spoken_for: set[int] = set()
-    blobs: list[tuple[Any, ...]] = connection.execute(_ENTRIES, (import_id,)).fetchall()
-    for (blob,) in blobs:
-        _reveal(connection, _decoder.decode(blob), outcome, now, spoken_for)
-    abandon(connection, import_id)
-    return outcome
+def touch(connection: apsw.Connection, import_id: int, now: int, *, imported: int = 0, skipped: int = 0) -> int:
+    """Note that the import goes on, and how many entries a batch has brought; return how many it imports so far."""
+    return int(connection.execute(_TOUCH, (now, imported, skipped, import_id)).get)
 
 
-def _reveal(connection: apsw.Connection, entry: Entry, outcome: Imported, now: int, spoken_for: set[int]) -> None:
-    """Make one entry a memory, or find the one it is already.
+def reveal(connection: apsw.Connection, import_id: int, now: int) -> tuple[int, int]:
+    """Show what was staged, and return how many memories are imported and skipped. Once more, it changes nothing.
 
-    ``spoken_for`` holds the memories that entries of this file have become or been found to be: two entries that look
-    alike are two memories.
+    The rest, taking back memories from the trash and setting links between old ones, is begun here and carried on by
+    ``settle``: a file of a few thousand such entries would otherwise hold everybody up.
     """
-    values = row_values(entry, now)
-    occupant = connection.execute(_OCCUPANT, (now, entry.id)).fetchone()
-    if occupant is not None and occupant[:2] == (values["content"], values["created_at"]):
-        spoken_for.add(entry.id)
-        if occupant[2]:
-            outcome.skipped += 1
+    row = connection.execute(_GET, (import_id,)).fetchone()
+    if row is None:
+        raise _not_found()
+    revealed_at, _, imported, skipped = row
+    if revealed_at is None:
+        check_open(connection, import_id, now)
+        connection.execute(_REVEAL, (now, now, import_id))
+        connection.execute(_COUNT_REVEALED, (import_id,))
+        _complete(connection, import_id, STEPS_AT_ONCE_MAX)
+    return imported, skipped
+
+
+def changed_ids(connection: apsw.Connection, import_id: int, *, after: int, limit: int) -> list[tuple[int, int]]:
+    """Return up to ``limit`` ids of the file past ``after`` that could not be kept, each with the one it has now."""
+    return [(row[0], row[1]) for row in connection.execute(_CHANGED_IDS, (import_id, after, limit))]
+
+
+def end(connection: apsw.Connection, import_id: int, now: int) -> None:
+    """Give up an import that was not revealed, or forget one that was: its answer has been read."""
+    connection.execute(_END, (now, import_id))
+
+
+def settle(connection: apsw.Connection, import_id: int) -> bool:
+    """Carry one piece of an import's remaining work out; return whether none is left that anybody could notice."""
+    row = connection.execute(_GET, (import_id,)).fetchone()
+    if row is None:
+        return True
+    revealed_at, ended_at, *_ = row
+    if revealed_at is not None:
+        return _complete(connection, import_id, STEPS_AT_ONCE_MAX) < STEPS_AT_ONCE_MAX
+    if ended_at is None:
+        return True
+    _erase(connection, import_id)
+    return connection.execute(_GET, (import_id,)).fetchone() is None
+
+
+def tidy(connection: apsw.Connection, now: int, limit: int) -> None:
+    """Carry on what is left to do of the oldest import that has anything left: at most ``limit`` small steps."""
+    limit = min(limit, STEPS_AT_ONCE_MAX)
+    due: list[tuple[Any, ...]] = connection.execute(_DUE, (given_up_before(now),)).fetchall()
+    for import_id, revealed_at, ended_at, touched_at in due:
+        if revealed_at is None:
+            worked = _erase(connection, import_id)
+        else:
+            worked = _complete(connection, import_id, limit) > 0 or _step(connection, _UNMARK, import_id, limit)
+            if not worked and (ended_at is not None or touched_at <= given_up_before(now)):
+                worked = _forget(connection, import_id)
+        if worked:
             return
-        connection.execute(_ERASE, (entry.id,))  # it was deleted, and is wanted again
-        occupant = None
-    if occupant is None and entry.id <= ID_KEPT_MAX:
-        values["id"] = entry.id
-    elif (twin := _find_twin(connection, values, now, spoken_for)) is not None:
-        spoken_for.add(twin)
-        outcome.skipped += 1
-        outcome.id_map[str(entry.id)] = twin
-        return
-    new_id = memories.insert(connection, values)
-    spoken_for.add(new_id)
-    outcome.imported += 1
-    if new_id != entry.id:
-        outcome.id_map[str(entry.id)] = new_id
 
 
-def _find_twin(connection: apsw.Connection, values: dict[str, Any], now: int, spoken_for: set[int]) -> int | None:
-    """Return the visible memory that an earlier import has made of the same entry under another id."""
-    identity = [values[name] for name in ("content_hash", "content", "created_at", "type", "tags", "metadata", "workspace")]
-    for (memory_id,) in connection.execute(_TWINS, (*identity, now)):
-        if memory_id not in spoken_for:
-            return int(memory_id)
-    return None
+def next_due(connection: apsw.Connection) -> int | None:
+    """Return since when, or from when on, ``tidy`` has something to do; ``None`` when there is no import."""
+    due: int | None = connection.execute(_NEXT_DUE, (STAGED_SECONDS_MAX * 1_000_000,)).get
+    return due
 
 
-def row_values(entry: Entry, now: int) -> dict[str, Any]:
-    """Return the columns of an entry, all but its id."""
-    extras = entry.engram_cloud
-    created_at = from_datetime(entry.created_at)
-    updated_at = created_at if entry.updated_at is UNSET else from_datetime(entry.updated_at)
-    expires_at = None if extras.expires_at is None else from_datetime(extras.expires_at)
-    if entry.tier == "permanent":
-        expires_at = None  # a permanent memory never expires, whatever the file says
-    elif expires_at is None:
-        expires_at = now + 24 * 60 * 60 * 1_000_000  # Engram's file does not say when: a day, as if it were new
-    return {
-        "content": entry.content,
-        "content_hash": memories.content_hash(entry.content),
-        "type": "transcript_chunk" if entry.memory_type == "transcriptchunk" else entry.memory_type,
-        "tags": msgspec.json.encode(list(dict.fromkeys(entry.tags))).decode(),
-        "metadata": msgspec.json.encode(entry.metadata).decode(),
-        "importance": entry.importance,
-        "workspace": entry.workspace,
-        "scope_type": entry.scope_type,
-        "scope_id": entry.scope_id,
-        "tier": entry.tier,
-        "version": extras.version,
-        "created_at": created_at,
-        "updated_at": updated_at,
-        "accessed_at": None if extras.accessed_at is None else from_datetime(extras.accessed_at),
-        "access_count": extras.access_count,
-        "expires_at": expires_at,
-        "event_time": None if extras.event_time is None else from_datetime(extras.event_time),
-    }
+def _complete(connection: apsw.Connection, import_id: int, limit: int) -> int:
+    """Restore memories from the trash, then set links between memories that were there; return how many of both."""
+    trashed = connection.execute(_TRASHED, (import_id, limit)).fetchall()
+    for position, memory_id in trashed:
+        connection.execute(_UNTRASH, (memory_id,))
+        connection.execute(_NOTE_RESTORED, (import_id, position))
+    held: list[tuple[Any, ...]] = connection.execute(_LINKS, (import_id, limit - len(trashed))).fetchall()
+    for values in held:
+        row = LinkRow(*values)
+        connection.execute(_DROP_LINK, (import_id, row.from_id, row.to_id, row.type))
+        if connection.execute(_ENDS, (row.from_id, row.to_id)).get == 2:
+            with contextlib.suppress(RemoteError):  # one of them has got as many links as it may have since it was checked
+                links.insert(connection, row)
+    return len(trashed) + len(held)
+
+
+def _erase(connection: apsw.Connection, import_id: int) -> bool:
+    """Erase a piece of what an import that was given up has staged, then its records; return whether there was any."""
+    return _step(connection, _ERASE, import_id, ERASED_AT_ONCE_MAX) or _forget(connection, import_id)
+
+
+def _forget(connection: apsw.Connection, import_id: int) -> bool:
+    """Drop a piece of an import's records, at last the import itself."""
+    if not any(_step(connection, statement, import_id, STEPS_AT_ONCE_MAX) for statement in (_FORGET_LINKS, _FORGET_IDS)):
+        connection.execute(_FORGET, (import_id,))
+    return True
+
+
+def _step(connection: apsw.Connection, statement: str, import_id: int, limit: int) -> bool:
+    connection.execute(statement, (import_id, limit))
+    return connection.changes() > 0
+
+
+def _not_found() -> RemoteError:
+    return RemoteError(ErrorCode.NOT_FOUND, "there is no such import")

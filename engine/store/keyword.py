@@ -16,8 +16,8 @@ from engine.store.tokenizer import Tokenizer
 BM25 = "bm25(memories_fts, 1.0, 1.0, 0.1, 0.5)"
 """The weights of content, tags, workspace and metadata. A whole workspace shares its name: it says next to nothing."""
 
-RANKED_MAX = 50_000
-"""Matches that one query may have ranked: 25 ms. In a store so large, its commonest words no longer propose memories."""
+RANKED_MAX = 5_000
+"""Matches that one query may have ranked: 3 ms. In a larger store, its commonest words no longer propose memories."""
 
 FEW = 10
 """Hits, as many as a page shows. With fewer, a short word that no memory holds is taken for a slip of the finger too."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import apsw
@@ -142,11 +142,6 @@ def count(connection: apsw.Connection, now: int) -> int:
     """Return how many memories count against a plan: those in the trash do, those that have expired don't."""
     stored = connection.execute("SELECT value FROM counters WHERE name = 'memories'").get
     return int(stored) - int(connection.execute(_EXPIRED, (now,)).get)
-
-
-def everything(connection: apsw.Connection, now: int) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows of all visible memories in the order of their ids."""
-    return connection.execute(f"SELECT {QUALIFIED} FROM memories AS m WHERE {VISIBLE} ORDER BY m.id", (now,))  # noqa: S608
 
 
 def from_row(row: tuple[Any, ...]) -> Memory:

@@ -1,145 +1,126 @@
-"""Export and import of a whole database."""
+"""Export and import; a small export is brought in by one call, through the same steps as a file of any size."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any, get_args
+import re
+from typing import Any, TypeVar
 
 import msgspec
 
-from engine.catalogue.memory import ID_MAX, MemoryType, Scope, Tier
+from engine.catalogue.export_file import EXPORT_VERSION, Entry, LinkEntry, VersionEntry
 from engine.catalogue.transfer import (
     EXPORT,
-    EXPORT_VERSION,
-    IMPORT_ABANDON,
+    FILE,
+    IMPORT,
     IMPORT_BEGIN,
     IMPORT_COMMIT,
+    IMPORT_END,
+    IMPORT_ID_MAP,
+    IMPORT_LINKS,
+    IMPORT_SETTLE,
     IMPORT_STAGE,
-    Entry,
+    IMPORT_VERSIONS,
+    INLINE_MEMORIES_MAX,
     ImportBegin,
-    ImportCommit,
     Imported,
+    ImportIdMap,
+    ImportLinks,
+    ImportNamed,
     ImportStage,
-    ImportStaged,
-    MemoryExport,
+    ImportVersions,
+    MemoryImport,
 )
-from engine.protocol import RemoteError, Request
+from engine.catalogue.values import out_of_range
+from engine.protocol import ErrorCode, RemoteError, Request
 from engine.protocol.errors import invalid
-from engine.protocol.moment import to_text
-from engine.store import imports, memories
 from engine.store.database import Database
-from engine.store.selection import VISIBLE
-from engine.tools.bounds import check_content, check_scope, encode_metadata
+from engine.tools import export, import_steps
 from engine.tools.handler import Handler
 
-_CHUNK_BYTES = 256 * 1024
-_TYPES = frozenset(get_args(MemoryType)) | {"transcriptchunk"}
-_TIERS = frozenset(get_args(Tier))
+_T = TypeVar("_T")
+_UNHURRIED_MS = 60_000
+"""One turn has to do: the bound of such an import is its size."""
+
+_PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+_MISSING = re.compile(r"^Object missing required field `(?P<name>[^`]*)`$")
+_MAJOR_VERSION = EXPORT_VERSION.split(".", maxsplit=1)[0]
 
 
-def export(database: Database, arguments: MemoryExport, request: Request) -> Generator[bytes]:
-    """Yield the export file in pieces, all of one moment, however long the reader takes."""
-    now = database.now()
-    with database.snapshot() as connection:
-        count = connection.execute(
-            f"SELECT count(*) FROM memories AS m WHERE {VISIBLE}",  # noqa: S608
-            (now,),
-        ).get
-        head = {"version": EXPORT_VERSION, "exported_at": _moment(now), "memory_count": count}
-        piece = bytearray(msgspec.json.encode(head)[:-1] + b',"memories":[')
-        separator = b""
-        for row in memories.everything(connection, now):
-            piece += separator + msgspec.json.encode(_entry(row))
-            separator = b","
-            if len(piece) >= _CHUNK_BYTES:
-                yield bytes(piece)
-                piece.clear()
-        yield bytes(piece) + b"]}"
+def import_document(database: Database, arguments: MemoryImport, request: Request) -> Imported:
+    """Import a small export in one go."""
+    document = _document(arguments.data)
+    entries = _converted(document.get("memories"), Entry, "memories")
+    beside = document.get("engram_cloud", {})
+    if not isinstance(beside, dict):
+        raise invalid("engram_cloud", "must be an object")
+    past = _converted(beside.get("versions", []), VersionEntry, "engram_cloud.versions")
+    links = _converted(beside.get("links", []), LinkEntry, "engram_cloud.links")
+    named = ImportNamed(import_id=import_steps.begin(database, ImportBegin(), request).import_id)
+    staged = ImportStage(import_id=named.import_id, first=0, entries=entries, budget_ms=_UNHURRIED_MS)
+    import_steps.stage(database, staged, request)
+    import_steps.stage_versions(database, ImportVersions(import_id=named.import_id, first=0, versions=past), request)
+    import_steps.stage_links(database, ImportLinks(import_id=named.import_id, first=0, links=links), request)
+    committed = import_steps.commit(database, named, request)
+    while not import_steps.settle(database, named, request).done:
+        pass  # at most as often as there are entries
+    changed = import_steps.id_map(database, ImportIdMap(import_id=named.import_id, limit=INLINE_MEMORIES_MAX), request)
+    import_steps.end(database, named, request)
+    names = {str(before): after for before, after in changed.ids}
+    return Imported(imported=committed.imported, skipped=committed.skipped, id_map=names)
 
 
-def begin(database: Database, arguments: ImportBegin, request: Request) -> ImportStaged:
-    """Open an import."""
-    return ImportStaged(import_id=imports.begin(database.connection, database.now()))
-
-
-def stage(database: Database, arguments: ImportStage, request: Request) -> ImportStaged:
-    """Check entries and keep them unseen. The first bad one is named and nothing of the batch is kept."""
-    for position, entry in enumerate(arguments.entries, arguments.first):
-        _check(entry, position)
-    database.check_limits(request.caller.limits)
-    staged = imports.stage(database.connection, arguments.import_id, arguments.first, arguments.entries)
-    return ImportStaged(import_id=arguments.import_id, entries=staged)
-
-
-def commit(database: Database, arguments: ImportCommit, request: Request) -> Imported:
-    """Turn the staged entries into memories, all of them or none."""
-    outcome = imports.commit(database.connection, arguments.import_id, database.now())
-    database.check_limits(request.caller.limits, added=outcome.imported)
-    return outcome
-
-
-def abandon(database: Database, arguments: ImportCommit, request: Request) -> ImportStaged:
-    """Forget a staged import."""
-    imports.abandon(database.connection, arguments.import_id)
-    return ImportStaged(import_id=arguments.import_id)
-
-
-def _check(entry: Entry, position: int) -> None:
-    field = f"memories[{position}]"
-    try:
-        check_content(entry.content, f"{field}.content")
-        encode_metadata(entry.metadata, f"{field}.metadata")
-        if entry.memory_type not in _TYPES:
-            raise invalid(f"{field}.memory_type", f"unknown type {entry.memory_type[:64]!r}")
-        if entry.tier not in _TIERS:
-            raise invalid(f"{field}.tier", f"unknown tier {entry.tier[:64]!r}")
+def _document(data: dict[str, Any] | str) -> dict[str, Any]:
+    """Return the outside of an export; ``invalid`` for what is none."""
+    if isinstance(data, str):
         try:
-            scope = msgspec.convert({"type": entry.scope_type, "id": entry.scope_id}, Scope)
-        except msgspec.ValidationError as error:
-            raise invalid(f"{field}.scope_type", str(error)) from error
-        check_scope(scope, f"{field}.scope")
-    except RemoteError as error:
-        error.details |= {"entry": position, "id": entry.id if entry.id <= ID_MAX else str(entry.id)}
-        raise
+            data = msgspec.json.decode(data, type=dict[str, Any])
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise invalid("data", "is no JSON object") from error
+    version = data.get("version")
+    if not isinstance(version, str) or version.split(".", maxsplit=1)[0] != _MAJOR_VERSION:
+        raise invalid("version", f"must be {EXPORT_VERSION}")
+    return data
 
 
-def _entry(row: tuple[Any, ...]) -> dict[str, Any]:
-    memory = memories.from_row(row)
-    extras = {
-        "version": memory.version,
-        "accessed_at": memory.accessed_at,
-        "access_count": memory.access_count,
-        "expires_at": memory.expires_at,
-        "event_time": memory.event_time,
-        "content_hash": memory.content_hash,
-    }
-    return {
-        "id": memory.id,
-        "content": memory.content,
-        # Engram's own JSON spells this one type without its underscore.
-        "memory_type": "transcriptchunk" if memory.type == "transcript_chunk" else memory.type,
-        "tags": memory.tags,
-        "metadata": memory.metadata,
-        "importance": memory.importance,
-        "workspace": memory.workspace,
-        "scope_type": memory.scope.type,
-        "scope_id": memory.scope.id,
-        "tier": memory.tier,
-        "created_at": _moment(row[11]),
-        "updated_at": _moment(row[12]),
-        "engram_cloud": extras,
-    }
+def _converted(values: Any, kind: type[_T], field: str) -> list[_T]:
+    """Return the values as entries; the first bad one is named by its place."""
+    if not isinstance(values, list):
+        raise invalid(field, "must be an array")
+    if len(values) > INLINE_MEMORIES_MAX:
+        raise RemoteError(
+            ErrorCode.TOO_LARGE,
+            f"{field} has over {INLINE_MEMORIES_MAX}; use /v1/import",
+            field=field,
+            limit=INLINE_MEMORIES_MAX,
+        )
+    return [_entry(value, kind, f"{field}[{position}]") for position, value in enumerate(values)]
 
 
-def _moment(microseconds: int) -> str:
-    """Return the time with the numeric offset that Engram writes."""
-    return to_text(microseconds)[:-1] + "+00:00"
+def _entry(value: Any, kind: type[_T], place: str) -> _T:
+    try:
+        entry = msgspec.convert(value, kind)
+        if (field := out_of_range(entry)) is not None:
+            raise invalid(f"{place}.{field}", "is out of range")
+    except msgspec.ValidationError as error:
+        message = str(error)
+        found = _PATH.search(message)
+        path = "" if found is None else found["path"]
+        missing = _MISSING.match(message if found is None else message[: found.start()])
+        names = [place, *(name for name in (path, missing["name"] if missing else "") if name)]
+        raise invalid(".".join(names), message if found is None else message[: found.start()]) from error
+    return entry
 
 
 HANDLERS: dict[str, Handler] = {
-    EXPORT.name: export,
-    IMPORT_BEGIN.name: begin,
-    IMPORT_STAGE.name: stage,
-    IMPORT_COMMIT.name: commit,
-    IMPORT_ABANDON.name: abandon,
+    FILE.name: export.stream_file,
+    EXPORT.name: export.inline,
+    IMPORT.name: import_document,
+    IMPORT_BEGIN.name: import_steps.begin,
+    IMPORT_STAGE.name: import_steps.stage,
+    IMPORT_VERSIONS.name: import_steps.stage_versions,
+    IMPORT_LINKS.name: import_steps.stage_links,
+    IMPORT_COMMIT.name: import_steps.commit,
+    IMPORT_SETTLE.name: import_steps.settle,
+    IMPORT_ID_MAP.name: import_steps.id_map,
+    IMPORT_END.name: import_steps.end,
 }
