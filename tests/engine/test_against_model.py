@@ -22,7 +22,6 @@ from engine.catalogue.memory import MemoryCreate, MemoryDelete, MemoryGet, Memor
 from engine.catalogue.search import MemorySearch
 from engine.protocol import Caller, ErrorCode, Limits, RemoteError, Request
 from engine.store import memories
-from engine.store.connection import preload
 from engine.store.database import Database
 from engine.store.housekeeping import TRASH_SECONDS
 from engine.tools import batch, history, memory, search
@@ -316,11 +315,6 @@ class EngineAndModel(RuleBasedStateMachine):
     @invariant()
     def the_index_is_in_step(self) -> None:
         self.database.connection.execute("INSERT INTO memories_fts (memories_fts, rank) VALUES ('integrity-check', 1)")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _extensions() -> None:
-    preload()
 
 
 TestEngineAndModel = EngineAndModel.TestCase

@@ -16,33 +16,12 @@ from engine.catalogue.memory import MemoryCreate, MemoryDelete, MemoryUpdate
 from engine.protocol import Request
 from engine.recall.quotation import PREAMBLE
 from engine.recall.tokens import estimate
-from engine.store.connection import preload
 from engine.store.database import Database
 from engine.tools import context, expand, links, memory
+from tests.engine.conftest import Clock
 
-START = 1_790_000_000_000_000
 DAY = 24 * 3_600_000_000
 REQUEST = Request(id=1, method="")
-
-
-class Clock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = START
-
-    def __call__(self) -> int:
-        return self.now
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _extensions() -> None:
-    preload()
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

@@ -11,18 +11,12 @@ from engine.catalogue.batch import MemoryCreateBatch
 from engine.catalogue.memory import MemoryCreate, MemoryDelete, MemoryGet, MemoryUpdate
 from engine.protocol import Caller, Embedding, ErrorCode, Limits, Passage, RemoteError, Request
 from engine.store import housekeeping, memories, passages, statistics
-from engine.store.connection import preload
 from engine.store.database import Database
 from engine.store.migration import MIGRATIONS, Migration, SchemaTooNew, load, migrate
 from engine.tools import batch, memory
 
 NOW = 1_790_000_000_000_000
 REQUEST = Request(id=1, method="")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _extensions() -> None:
-    preload()
 
 
 def create(database: Database, content: str, **fields: object) -> int:

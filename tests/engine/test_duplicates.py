@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,23 +10,11 @@ import pytest
 from engine.catalogue.duplicates import GROUP_MEMBERS_MAX, Duplicates, FindDuplicates
 from engine.catalogue.memory import MemoryCreate, MemoryDelete, Scope
 from engine.protocol import Embedding, Passage, Request
-from engine.store.connection import preload
 from engine.store.database import Database
 from engine.tools import duplicates, memory
 
 REQUEST = Request(id=1, method="")
 ANA, BEN = Scope("user", "ana"), Scope("user", "ben")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _extensions() -> None:
-    preload()
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with Database(tmp_path / "memory.db") as opened:
-        yield opened
 
 
 _PLANE = np.linalg.qr(np.random.default_rng(7).standard_normal((384, 2)))[0].T

@@ -18,18 +18,12 @@ from engine.catalogue.statistics import MemoryStats
 from engine.catalogue.transfer import ExportFile, ImportNamed, MemoryExport
 from engine.protocol import Caller, ErrorCode, Limits, RemoteError, Request
 from engine.store import imports, memories
-from engine.store.connection import preload
 from engine.store.database import Database
 from engine.tools import export, import_steps, memory, search, statistics
 from tests.engine.importing import REQUEST, begin, bring, commit, end, entry, rows, stage, stored, write
 
 NOW = 1_790_000_000_000_000
 HOUR = 3600 * 1_000_000
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _extensions() -> None:
-    preload()
 
 
 @pytest.fixture

@@ -20,18 +20,13 @@ from engine.folder import FolderLock
 from engine.protocol import Embedding, Passage, Request
 from engine.store import checkpoint, integrity, passages
 from engine.store.checkpoint import log_path
-from engine.store.connection import open_reader, preload
+from engine.store.connection import open_reader
 from engine.store.database import Database
 from engine.store.quarantine import Quarantine, is_damage
 from engine.store.wal import HEADER_BYTES, LogDamaged
 from engine.tools import memory
 
 REQUEST = Request(id=1, method="")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _extensions() -> None:
-    preload()
 
 
 def create(database: Database, content: str) -> int:

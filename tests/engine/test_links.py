@@ -20,7 +20,7 @@ from engine.catalogue.memory import MemoryCreate, MemoryDelete
 from engine.protocol import Caller, ErrorCode, Limits, RemoteError, Request
 from engine.store import links as store
 from engine.store import statistics
-from engine.store.connection import open_writer, preload
+from engine.store.connection import open_writer
 from engine.store.database import Database
 from engine.store.links import LinkRow
 from engine.store.migration import MIGRATIONS, migrate
@@ -77,11 +77,6 @@ class Graph:
 
     def count(self, memory_id: int) -> int:
         return links.list_links(self.database, MemoryLinks(id=memory_id), REQUEST).total
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _extensions() -> None:
-    preload()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,24 +15,12 @@ from engine.catalogue.memory import MemoryCreate, MemoryDelete
 from engine.protocol import Embedding, ErrorCode, Passage, RemoteError, Request
 from engine.recall.fusion import Spread
 from engine.store import meaning, passages
-from engine.store.connection import preload
 from engine.store.database import Database
 from engine.store.selection import Selection
 from engine.tools import memory
 
 DIMENSIONS = 64
 REQUEST = Request(id=1, method="")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _extensions() -> None:
-    preload()
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with Database(tmp_path / "memory.db") as database:
-        yield database
 
 
 def clustered(generator: np.random.Generator, count: int, dimensions: int = DIMENSIONS) -> NDArray[np.float32]:

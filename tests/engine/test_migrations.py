@@ -16,7 +16,7 @@ from engine.catalogue.memory import MemoryCreate, MemoryGet
 from engine.catalogue.search import MemorySearch
 from engine.check import check
 from engine.protocol import Embedding, Passage, Request
-from engine.store.connection import open_writer, preload
+from engine.store.connection import open_writer
 from engine.store.database import Database
 from engine.store.migration import MIGRATIONS, migrate
 from engine.tools import memory
@@ -95,11 +95,6 @@ FILLED: dict[int, str] = {
     5: LATER_MEMORIES + VECTORS_WITH_CODES + STAGED + HISTORY + LINKS,
 }
 """By schema. A new migration needs an entry for the schema before it."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _extensions() -> None:
-    preload()
 
 
 @pytest.fixture(params=FILLED)

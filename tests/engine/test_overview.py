@@ -14,33 +14,12 @@ from engine.catalogue.memory import MemoryCreate, MemoryDelete, MemoryUpdate, Sc
 from engine.catalogue.statistics import MemoryStats
 from engine.catalogue.tag import MemoryTags, TagCount
 from engine.protocol import Caller, Request
-from engine.store.connection import preload
 from engine.store.database import Database
 from engine.tools import activity, memory, statistics, tag
+from tests.engine.conftest import Clock
 
-START = 1_790_000_000_000_000
 HOUR = 3_600_000_000
 REQUEST = Request(id=1, method="", caller=Caller(key_id="key-1"))
-
-
-class Clock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = START
-
-    def __call__(self) -> int:
-        return self.now
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _extensions() -> None:
-    preload()
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import apsw
@@ -16,7 +15,7 @@ from engine.catalogue.embedding import EmbeddingsStore, PendingTexts, Stored
 from engine.catalogue.memory import MemoryCreate, MemoryDelete, MemoryUpdate
 from engine.protocol import Embedding, ErrorCode, Passage, RemoteError, Request
 from engine.store import embedding_models, meaning, passages
-from engine.store.connection import open_writer, preload
+from engine.store.connection import open_writer
 from engine.store.database import Database
 from engine.store.migration import MIGRATIONS, migrate
 from engine.store.selection import Selection
@@ -24,17 +23,6 @@ from engine.tools import embedding, memory
 
 REQUEST = Request(id=1, method="")
 MODELS = {"a-model": 64, "b-model": 64, "c-model": 128}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _extensions() -> None:
-    preload()
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with Database(tmp_path / "memory.db") as database:
-        yield database
 
 
 def vector(text: str, model: str) -> bytes:

@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from engine.catalogue.memory import Scope
 from engine.catalogue.session import CHECKPOINT, LAND, MemoryCheckpoint, SessionLand
 from engine.protocol import Embedding, ErrorCode, Passage, RemoteError, Request
 from engine.store import passages
-from engine.store.connection import preload
 from engine.store.database import Database
 from engine.tools import session
 
 REQUEST = Request(id=1, method="")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _extensions() -> None:
-    preload()
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with Database(tmp_path / "memory.db") as opened:
-        yield opened
 
 
 def test_a_session_lands_as_a_summary_with_its_hints(database: Database) -> None:

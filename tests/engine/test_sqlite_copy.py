@@ -5,21 +5,13 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-import pytest
-
 from engine.catalogue.memory import MemoryCreate, MemoryDelete
 from engine.catalogue.transfer import ExportFile
 from engine.protocol import Embedding, Passage
 from engine.store import passages
-from engine.store.connection import preload
 from engine.store.database import Database
 from engine.tools import export, memory
 from tests.engine.importing import REQUEST, begin, entry, stage, write
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _extensions() -> None:
-    preload()
 
 
 def furnish(database: Database, memories: int) -> None:

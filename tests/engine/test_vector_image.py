@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,7 +11,6 @@ from numpy.typing import NDArray
 from engine.catalogue.memory import MemoryCreate
 from engine.protocol import Embedding, Passage, Request
 from engine.store import embedding_models, memories, passages, vector_code
-from engine.store.connection import preload
 from engine.store.database import Database
 from engine.store.vector_code import QueryMasks
 from engine.store.vector_image import VectorImage, best_first
@@ -22,17 +18,6 @@ from engine.tools import memory
 
 DIMENSIONS = 72
 """Neither one word nor a whole number of them."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _extensions() -> None:
-    preload()
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with Database(tmp_path / "memory.db") as database:
-        yield database
 
 
 def unit(seed: int, dimensions: int = DIMENSIONS) -> NDArray[np.float32]:

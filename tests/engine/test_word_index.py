@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +26,6 @@ CHECK = "INSERT INTO memories_fts (memories_fts, rank) VALUES ('integrity-check'
 @pytest.fixture(autouse=True, scope="module")
 def _extensions() -> None:
     connections.preload()
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with Database(tmp_path / "memory.db") as opened:
-        yield opened
 
 
 texts = st.one_of(

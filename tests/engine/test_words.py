@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,12 +22,6 @@ from tests.engine.memory_rows import NOW, add
 @pytest.fixture(autouse=True, scope="module")
 def _extensions() -> None:
     connections.preload()
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with Database(tmp_path / "memory.db") as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

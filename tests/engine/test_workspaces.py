@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from engine.catalogue.memory import MemoryCreate, MemoryDelete, MemoryGet
 from engine.catalogue.workspace import WorkspaceDelete, WorkspaceList, WorkspaceMove, WorkspaceStats
 from engine.protocol import Caller, ErrorCode, RemoteError, Request
 from engine.store import memories, versions
-from engine.store.connection import preload
 from engine.store.database import Database
 from engine.tools import memory, workspace
 
 REQUEST = Request(id=1, method="", caller=Caller(key_id="key-1"))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _extensions() -> None:
-    preload()
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with Database(tmp_path / "memory.db") as opened:
-        yield opened
 
 
 def create(database: Database, name: str) -> int:
