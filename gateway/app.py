@@ -17,13 +17,28 @@ from litestar.types import ASGIApp
 
 from engine import VERSION
 from gateway.admission import Admission, SignupLimit
-from gateway.api import errors, keys, memories, operations, search, signup, transfer
+from gateway.api import (
+    context,
+    errors,
+    history,
+    keys,
+    links,
+    listing,
+    memories,
+    operations,
+    overview,
+    search,
+    signup,
+    transfer,
+    workspaces,
+)
 from gateway.api.request import StrictRequest
 from gateway.console.pages import PAGES, TEMPLATES
 from gateway.console.plan_rows import plan_rows
 from gateway.console.rendering import problem_page, wants_page
 from gateway.console.static_files import static_file
 from gateway.execution import Execution
+from gateway.import_turns import ImportTurns
 from gateway.mcp import endpoint
 from gateway.metrics import Metrics
 from gateway.places import Places
@@ -59,7 +74,13 @@ def create_app(given: Dependencies) -> ASGIApp:
         path="/v1",
         route_handlers=[
             *memories.ROUTES,
+            *listing.ROUTES,
+            *history.ROUTES,
+            *links.ROUTES,
             *search.ROUTES,
+            *context.ROUTES,
+            *overview.ROUTES,
+            *workspaces.ROUTES,
             *transfer.ROUTES,
             *keys.ROUTES,
             *endpoint.ROUTES,
@@ -77,6 +98,7 @@ def create_app(given: Dependencies) -> ASGIApp:
             "metrics": _always(given.metrics),
             "signup_limit": _always(signup_limit),
             "places": _always(Places()),
+            "turns": _always(ImportTurns()),
             "spool": _always(Spool(settings.data_folder / "spool")),
             "public_url": _always(settings.public_url),
             "signup_plan": _always(settings.signup_plan),

@@ -4,7 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.catalogue import embedding, lifecycle, memory, search, statistics, transfer
+from engine.catalogue import (
+    activity,
+    batch,
+    context,
+    discovery,
+    duplicates,
+    embedding,
+    expand,
+    expiration,
+    graph,
+    history,
+    lifecycle,
+    links,
+    memory,
+    search,
+    session,
+    statistics,
+    tag,
+    transfer,
+    workspace,
+)
 from engine.catalogue.operation import Arguments, Embeds, Operation, Tool
 
 TOOLS: dict[str, Tool[Any, Any]] = {
@@ -16,7 +36,39 @@ TOOLS: dict[str, Tool[Any, Any]] = {
         memory.UPDATE,
         memory.DELETE,
         memory.LIST,
+        discovery.DISCOVER,
+        batch.BATCH,
+        batch.CREATE_BATCH,
+        batch.DELETE_BATCH,
+        history.RESTORE,
+        history.VERSIONS,
+        history.GET_VERSION,
+        history.REVERT,
+        history.EMPTY_TRASH,
+        expiration.SET_EXPIRATION,
+        expiration.PROMOTE,
+        links.LINK,
+        links.UNLINK,
+        links.LINKS,
+        graph.RELATED,
+        graph.TRAVERSE,
+        graph.FIND_PATH,
         statistics.STATS,
+        tag.TAGS,
+        activity.RECENT,
+        expand.SEARCH_COMPACT,
+        expand.EXPAND,
+        context.BUILD,
+        context.PROMPT,
+        session.LAND,
+        session.CHECKPOINT,
+        workspace.LIST,
+        workspace.STATS,
+        workspace.MOVE,
+        workspace.DELETE,
+        duplicates.FIND,
+        transfer.EXPORT,
+        transfer.IMPORT,
     )
 }
 """What agents and programs may call, in the order in which it is shown."""
@@ -25,14 +77,12 @@ OPERATIONS: dict[str, Operation[Any, Any]] = {
     operation.name: operation
     for operation in (
         *TOOLS.values(),
-        transfer.EXPORT,
-        transfer.IMPORT_BEGIN,
-        transfer.IMPORT_STAGE,
-        transfer.IMPORT_COMMIT,
-        transfer.IMPORT_ABANDON,
+        *transfer.OPERATIONS,
         embedding.PENDING,
         embedding.STORE,
         lifecycle.HIBERNATE,
+        lifecycle.HOUSEKEEP,
+        lifecycle.DATABASE_CHECK,
     )
 }
 """What the engine's socket answers."""

@@ -21,13 +21,18 @@ _TEXTS = """
     SELECT content || char(10) || tags || char(10) || workspace || char(10) || metadata
     FROM memories_indexed WHERE id IN (SELECT value FROM json_each(?))
 """
-_IS_HELD = "SELECT 1 FROM memories_vocabulary WHERE term = ?"
-_SEGMENTS = "SELECT DISTINCT segid FROM memories_fts_idx"
-_SEPARATOR = "SELECT term, pgno FROM memories_fts_idx WHERE segid = ? AND term <= ? ORDER BY term DESC LIMIT 1"
+_SEPARATORS = """
+    SELECT DISTINCT i.segid, i.term, i.pgno
+    FROM (SELECT CAST(?1 || value AS BLOB) AS key FROM json_each(?2)) AS gone
+    CROSS JOIN (SELECT DISTINCT segid FROM memories_fts_idx) AS segment
+    CROSS JOIN memories_fts_idx AS i ON i.segid = segment.segid AND i.term =
+        (SELECT max(term) FROM memories_fts_idx WHERE segid = segment.segid AND term <= gone.key)
+    WHERE length(i.term) > length(?1) AND substr(gone.key, 1, length(i.term)) = i.term
+"""
 _PAGE = "SELECT block FROM memories_fts_data WHERE id = ?"
 _REPLACE = "UPDATE memories_fts_idx SET term = ? WHERE segid = ? AND term = ?"
 
-_TERMS = b"0"
+_TERMS = "0"
 """What FTS5 puts before each term of the index proper; others begin those of prefix indexes, of which there are none."""
 
 _SEGMENT_BITS = 37
@@ -42,32 +47,25 @@ def terms(connection: apsw.Connection, ids: Iterable[int]) -> set[str]:
 
 
 def erase(connection: apsw.Connection, of: Iterable[str]) -> None:
-    """Erase the traces of those terms that no memory holds any more. Runs in the transaction that deleted the memories."""
-    gone = [term for term in of if not connection.execute(_IS_HELD, (term,)).fetchall()]
-    segments = [row[0] for row in connection.execute(_SEGMENTS)]
-    traces = {trace for term in gone for segment in segments if (trace := _trace(connection, segment, term)) is not None}
+    """Erase the traces of those terms that no memory holds any more. Runs in the transaction that deleted the memories.
+
+    A term that is held still is not looked for, which would take reading all its places: where it stands first on its page, the
+    separator stays, and where another does, the separator says nothing that the page doesn't.
+    """
+    named = msgspec.json.encode(list(of)).decode()
+    traces = []
+    for segment, separator, numbered in connection.execute(_SEPARATORS, (_TERMS, named)).fetchall():
+        first_term = _first_term(connection, segment, numbered >> 1)  # the lowest bit says whether a doclist has its own index
+        if not first_term.startswith(separator):
+            traces.append((first_term, segment, separator))
     if not traces:
         return
     # Tables of an index are not to be written by any SQL, so that none can damage it; this one is meant.
     connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 0)
     try:
-        for segment, separator, first_term in traces:
-            connection.execute(_REPLACE, (first_term, segment, separator))
+        connection.executemany(_REPLACE, traces)
     finally:
         connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
-
-
-def _trace(connection: apsw.Connection, segment: int, term: str) -> tuple[int, bytes, bytes] | None:
-    """Return segment, separator and what can replace it, if a separator was made from a term and says nothing of another."""
-    key = _TERMS + term.encode()
-    row = connection.execute(_SEPARATOR, (segment, key)).fetchone()
-    if row is None:
-        return None
-    separator, numbered = bytes(row[0]), int(row[1])
-    if len(separator) <= len(_TERMS) or not key.startswith(separator):
-        return None
-    first_term = _first_term(connection, segment, numbered >> 1)  # the lowest bit says whether a doclist has its own index
-    return None if first_term.startswith(separator) else (segment, separator, first_term)
 
 
 def _first_term(connection: apsw.Connection, segment: int, page: int) -> bytes:

@@ -6,14 +6,48 @@ knows about sockets.
 
 from __future__ import annotations
 
-from engine.tools import embedding, memory, search, statistics, transfer
+from engine.tools import (
+    activity,
+    batch,
+    context,
+    discovery,
+    duplicates,
+    embedding,
+    expand,
+    expiration,
+    graph,
+    history,
+    lifecycle,
+    links,
+    memory,
+    search,
+    session,
+    statistics,
+    tag,
+    transfer,
+    workspace,
+)
 from engine.tools.handler import Handler
 
 HANDLERS: dict[str, Handler] = {
     **memory.HANDLERS,
+    **batch.HANDLERS,
+    **discovery.HANDLERS,
+    **history.HANDLERS,
+    **expiration.HANDLERS,
     **search.HANDLERS,
+    **links.HANDLERS,
+    **graph.HANDLERS,
     **statistics.HANDLERS,
+    **tag.HANDLERS,
+    **activity.HANDLERS,
+    **expand.HANDLERS,
+    **context.HANDLERS,
+    **session.HANDLERS,
+    **workspace.HANDLERS,
+    **duplicates.HANDLERS,
     **transfer.HANDLERS,
     **embedding.HANDLERS,
+    **lifecycle.HANDLERS,
 }
-"""Everything but ``hibernate``, which the process answers itself."""
+"""Everything but ``hibernate`` and ``database_check``, which the process answers itself."""

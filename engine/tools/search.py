@@ -1,56 +1,50 @@
-"""Search: gathers the evidence that words and vectors give, and has it weighed."""
+"""Search: has the evidence gathered and weighed, and shows what was found."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from datetime import datetime
 
-from engine.catalogue.search import SEARCH, Explanation, Hit, MemorySearch, SearchResult
+from engine.catalogue.memory import Memory
+from engine.catalogue.search import EXCERPT_CHARACTERS_MAX, SEARCH, Explanation, Hit, MemorySearch, SearchResult
 from engine.protocol import Embedding, ErrorCode, RemoteError, Request
+from engine.protocol.errors import invalid
+from engine.protocol.moment import from_datetime
 from engine.recall import fusion
-from engine.recall.fusion import Candidate, Corpus, Ranked, Spread
-from engine.recall.highlight import highlight
-from engine.recall.query import Query, parse
-from engine.store import keyword, memories, passages
+from engine.recall.exact import is_exact
+from engine.recall.fusion import Mode, Ranked
+from engine.recall.highlight import MARK, highlight
+from engine.recall.query import parse
+from engine.store import embedding_models, memories
 from engine.store.database import Database
-from engine.store.passages import Nearness
+from engine.store.meaning import Nearness
 from engine.store.selection import Selection
+from engine.tools.evidence import Evidence, gather
 from engine.tools.handler import Handler
-
-CANDIDATES = 200
-"""How many memories each kind of evidence may propose. Beyond the best 200 of either, nothing has come to the top ten."""
-
-
-@dataclass
-class _Evidence:
-    bm25: dict[int, float] = field(default_factory=dict)
-    nearness: dict[int, Nearness] = field(default_factory=dict)
-    spread: Spread = field(default_factory=Spread)
 
 
 def search(database: Database, arguments: MemorySearch, request: Request) -> SearchResult:
     """Find memories. ``mode`` of the answer says what could really be done."""
     started = time.perf_counter()
-    query = parse(arguments.query)
     embedding = request.embeddings[0] if request.embeddings else None
     mode = _mode(database, arguments, embedding)
-    evidence = _gather(database, arguments, query, embedding, mode)
-    ranked = _rank(database, query, evidence, mode, arguments.limit)
+    evidence = gather(database, arguments, _selection(arguments), embedding, mode)
+    if arguments.mode == "auto" and mode == "hybrid" and is_exact(arguments.query) and _holds_all(evidence):
+        mode = "keyword"
+    ranked = fusion.fuse(evidence.candidates, evidence.corpus, mode, limit=arguments.limit)
     found = memories.get_many(database.connection, (entry.id for entry in ranked), database.now())
+    sought = parse(arguments.query).sought if mode == "semantic" else evidence.found.query.sought
     hits = [
-        Hit(
-            memory=found[entry.id],
-            score=entry.score,
-            highlights=highlight(found[entry.id].content, query.terms, database.tokenize),
-            explain=_explanation(entry, evidence.nearness.get(entry.id)) if arguments.explain else None,
-        )
+        _hit(database, arguments, evidence, entry, found[entry.id], sought)
         for entry in ranked
-        if entry.id in found
+        if entry.id in found and entry.score >= arguments.min_score
     ]
-    return SearchResult(results=hits, mode=mode, took_ms=round((time.perf_counter() - started) * 1000, 3))
+    corrected = {term: list(words) for term, words in evidence.found.corrected.items()}
+    took_ms = round((time.perf_counter() - started) * 1000, 3)
+    return SearchResult(results=hits, mode=mode, took_ms=took_ms, corrected=corrected)
 
 
-def _mode(database: Database, arguments: MemorySearch, embedding: Embedding | None) -> fusion.Mode:
+def _mode(database: Database, arguments: MemorySearch, embedding: Embedding | None) -> Mode:
     """Return what can be done: without the query's vector, or before the first memory has one, only words are left."""
     if arguments.mode == "keyword":
         return "keyword"
@@ -60,56 +54,79 @@ def _mode(database: Database, arguments: MemorySearch, embedding: Embedding | No
         if embedding is None:
             raise RemoteError(ErrorCode.UNAVAILABLE, "meaning can't be searched right now", retry_after=1)
         return "semantic"
-    return "keyword" if embedding is None or passages.model(database.connection) is None else "hybrid"
+    return "keyword" if embedding is None or embedding_models.active(database.connection) is None else "hybrid"
 
 
-def _gather(
-    database: Database, arguments: MemorySearch, query: Query, embedding: Embedding | None, mode: fusion.Mode
-) -> _Evidence:
-    """Let each kind of evidence propose its best, then ask each about what the other has proposed."""
-    connection, now = database.connection, database.now()
-    selection = Selection(workspace=arguments.workspace, type=arguments.type, tags=arguments.tags, tier=arguments.tier)
-    evidence = _Evidence()
-    if mode != "semantic" and not query.is_empty:
-        evidence.bm25 = keyword.best(connection, query.match, selection, limit=CANDIDATES, now=now)
-    if mode != "keyword" and embedding is not None:
-        evidence.nearness, evidence.spread = passages.nearest(connection, embedding, selection, limit=CANDIDATES, now=now)
-        evidence.nearness |= passages.nearness(connection, embedding, evidence.bm25.keys() - evidence.nearness.keys())
-    if mode == "hybrid" and not query.is_empty:
-        evidence.bm25 |= keyword.bm25_of(connection, query.match, evidence.nearness.keys() - evidence.bm25.keys())
-    return evidence
+def _selection(arguments: MemorySearch) -> Selection:
+    if arguments.scope is not None and arguments.scope.type == "global" and arguments.scope.id is not None:
+        raise invalid("scope.id", "the global scope has no id")
+    return Selection(
+        workspace=arguments.workspace,
+        type=arguments.type,
+        tags=arguments.tags,
+        tier=arguments.tier,
+        scope=arguments.scope,
+        filter=arguments.filter,
+        event_after=_moment(arguments.event_after),
+        event_before=_moment(arguments.event_before),
+        created_after=_moment(arguments.created_after),
+        created_before=_moment(arguments.created_before),
+    )
 
 
-def _rank(database: Database, query: Query, evidence: _Evidence, mode: fusion.Mode, limit: int) -> list[Ranked]:
-    connection = database.connection
-    ids = evidence.bm25.keys() | evidence.nearness.keys()
-    matched: dict[int, list[int]] = {memory_id: [] for memory_id in ids}
-    frequencies: list[int] = []
-    if evidence.bm25:
-        frequencies = keyword.document_frequencies(connection, query.terms, database.tokenize)
-        for position, term_match in enumerate(query.term_matches):
-            for memory_id in keyword.holders(connection, term_match, evidence.bm25):
-                matched[memory_id].append(position)
-    candidates = [
-        Candidate(
-            id=memory_id,
-            bm25=evidence.bm25.get(memory_id, 0.0),
-            matched=matched[memory_id],
-            cosine=evidence.nearness[memory_id].cosine if memory_id in evidence.nearness else None,
-        )
-        for memory_id in ids
-    ]
-    corpus = Corpus(memories=memories.count(connection), document_frequencies=frequencies, spread=evidence.spread)
-    return fusion.fuse(candidates, corpus, mode, limit=limit)
+def _moment(moment: datetime | None) -> int | None:
+    return None if moment is None else from_datetime(moment)
 
 
-def _explanation(entry: Ranked, nearness: Nearness | None) -> Explanation:
+def _holds_all(evidence: Evidence) -> bool:
+    terms = len(evidence.found.query.terms)
+    return terms > 0 and any(len(candidate.matched) == terms for candidate in evidence.candidates)
+
+
+def _hit(
+    database: Database, arguments: MemorySearch, evidence: Evidence, entry: Ranked, memory: Memory, sought: tuple[str, ...]
+) -> Hit:
+    highlights = highlight(memory.content, sought, database.tokenize)
+    nearness = evidence.nearness.get(entry.id) if entry.semantic is not None else None
+    hit = Hit(
+        score=entry.score,
+        passage=_part(nearness, memory.content),
+        explain=_explanation(entry, evidence, nearness) if arguments.explain else None,
+    )
+    if arguments.compact:
+        hit.id, hit.type, hit.tags = memory.id, memory.type, memory.tags
+        hit.excerpt = _excerpt(memory.content, highlights, nearness)
+    else:
+        hit.memory, hit.highlights = memory, highlights
+    return hit
+
+
+def _part(nearness: Nearness | None, content: str) -> tuple[int, int] | None:
+    if nearness is None or (nearness.start == 0 and nearness.end >= len(content)):
+        return None
+    return nearness.start, nearness.end
+
+
+def _excerpt(content: str, highlights: list[str], nearness: Nearness | None) -> str:
+    """Return the content if it is short, else the stretch with the words found, else the beginning of the best passage."""
+    start = 0
+    if len(content) > EXCERPT_CHARACTERS_MAX:
+        found = content.find(highlights[0].replace(MARK, "")) if highlights else -1
+        start = found if found >= 0 else 0 if nearness is None else nearness.start
+    return content[start : start + EXCERPT_CHARACTERS_MAX].strip()
+
+
+def _explanation(entry: Ranked, evidence: Evidence, nearness: Nearness | None) -> Explanation:
     return Explanation(
         bm25=entry.bm25,
         coverage=entry.coverage,
+        lent=entry.lent,
         keyword=entry.keyword,
         cosine=entry.cosine,
         semantic=entry.semantic,
+        session=entry.session,
+        links=entry.links,
+        factors=evidence.factors.get(entry.id, {}),
         passage=None if nearness is None else (nearness.start, nearness.end),
     )
 

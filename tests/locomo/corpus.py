@@ -28,6 +28,8 @@ class Question:
     text: str
     workspace: str
     evidence: frozenset[int]
+    category: int = 0
+    """LoCoMo's: 1 several turns, 2 time, 3 knowledge of the world, 4 one turn, 5 unanswerable. 0: none is given."""
 
 
 @dataclass
@@ -71,7 +73,8 @@ def from_conversations(name: str, samples: list[dict[str, Any]]) -> Corpus:
             named = _TURN.findall(" ".join(question["evidence"]))
             evidence = frozenset(ids[turn] for turn in named if turn in ids)
             if evidence:
-                corpus.questions.append(Question(question["question"], sample["sample_id"], evidence))
+                category = question.get("category", 0)
+                corpus.questions.append(Question(question["question"], sample["sample_id"], evidence, category))
     return corpus
 
 

@@ -30,8 +30,8 @@ _LIMIT = 10
 _SESSION_HITS = 50
 """Hits over which sessions are counted: ten turns often come from fewer than ten sessions."""
 
-_FLOORS = {"locomo": 0.66, "generated": 0.9}
-"""Turn R@10, a little below what is measured; words alone find .636 of LoCoMo's evidence."""
+_FLOORS = {"locomo": ((0.73, 0.80), (0.88, 0.93)), "generated": ((0.9, 0.9), (0.9, 0.9))}
+"""R@5 and R@10 of turns and of sessions, a little below what is measured; plain FTS5: .554, .622 and .866, .933."""
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,9 @@ def test_evidence_is_found(importer: Account, corpus: Corpus, sample: list[Quest
     )
 
     assert fmean(turns[10]) > 5 * chance
-    assert fmean(turns[10]) >= _FLOORS[corpus.name]
+    for found, floors in zip((turns, sessions), _FLOORS[corpus.name], strict=True):
+        for k, floor in zip((5, 10), floors, strict=True):
+            assert fmean(found[k]) >= floor
 
 
 async def test_mcp_finds_the_same(importer: Account, service: Service, sample: list[Question]) -> None:

@@ -133,7 +133,7 @@ def test_the_same_cosine_says_less_among_memories_on_one_subject() -> None:
     mixed = Corpus(memories=1000, spread=Spread(count=1000, mean=0.03, deviation=0.07))
     one_subject = Corpus(memories=1000, spread=Spread(count=1000, mean=0.35, deviation=0.12))
 
-    assert semantic(0.5, mixed) > 0.8
+    assert semantic(0.5, mixed) > 0.6
     assert semantic(0.5, one_subject) < 0.2
 
 
