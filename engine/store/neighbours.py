@@ -22,29 +22,36 @@ from engine.store.selection import REVEALED, Selection
 READ_CHARACTERS_MAX = 1000
 """A longer text is no turn of a conversation, and its form tells nothing."""
 
-# Turns of one time stand in the order of their ids. One step of an index for each; the order of the columns is the index's.
+# Turns of one time stand in the order of their ids. SQLite goes by an index to a time or to an id within a time, not to a pair
+# of both, so the two are asked for one after the other.
 _SIDE = f"""
     SELECT json_group_array(id) FROM (
-        SELECT m.id FROM memories AS m
-        WHERE m.workspace = f.workspace AND m.session = f.session
-          AND (coalesce(m.event_time, m.created_at), m.id) {{sign}} (f.at, f.id)
-          AND m.deleted_at IS NULL AND (m.expires_at IS NULL OR m.expires_at > :now) AND {REVEALED}
-        ORDER BY coalesce(m.event_time, m.created_at) {{order}}, m.id {{order}} LIMIT :reach)
+        SELECT * FROM (
+            SELECT m.id, m.happened_at FROM memories AS m
+            WHERE m.workspace = f.workspace AND m.session = f.session AND m.happened_at = f.happened_at AND m.id {{sign}} f.id
+              AND m.deleted_at IS NULL AND (m.expires_at IS NULL OR m.expires_at > :now) AND {REVEALED}
+            ORDER BY m.id {{order}} LIMIT :reach)
+        UNION ALL SELECT * FROM (
+            SELECT m.id, m.happened_at FROM memories AS m
+            WHERE m.workspace = f.workspace AND m.session = f.session AND m.happened_at {{sign}} f.happened_at
+              AND m.deleted_at IS NULL AND (m.expires_at IS NULL OR m.expires_at > :now) AND {REVEALED}
+            ORDER BY m.happened_at {{order}}, m.id {{order}} LIMIT :reach)
+        ORDER BY happened_at {{order}}, id {{order}} LIMIT :reach)
 """  # noqa: S608
 _BEFORE, _AFTER = _SIDE.format(sign="<", order="DESC"), _SIDE.format(sign=">", order="ASC")
 _AROUND = f"""
     WITH f AS MATERIALIZED (
-        SELECT t.id, t.workspace, t.session, coalesce(t.event_time, t.created_at) AS at
+        SELECT t.id, t.workspace, t.session, t.happened_at
         FROM json_each(:ids) AS j CROSS JOIN memories AS t ON t.id = j.value WHERE t.session IS NOT NULL
     ) SELECT f.id, ({_BEFORE}), ({_AFTER}) FROM f
 """  # noqa: S608
 _TIMES = """
-    SELECT m.id, coalesce(m.event_time, m.created_at), coalesce(m.event_duration_seconds, 0)
+    SELECT m.id, m.happened_at, coalesce(m.event_duration_seconds, 0)
     FROM json_each(?) AS j CROSS JOIN memories AS m ON m.id = j.value
 """
 _GLIMPSES = f"""
-    SELECT m.id, m.workspace, m.session, coalesce(m.event_time, m.created_at), coalesce(m.event_duration_seconds, 0),
-           m.importance, m.updated_at, CASE WHEN octet_length(m.content) <= {READ_CHARACTERS_MAX} THEN m.content END
+    SELECT m.id, m.workspace, m.session, m.happened_at, coalesce(m.event_duration_seconds, 0), m.importance, m.updated_at,
+           CASE WHEN octet_length(m.content) <= {READ_CHARACTERS_MAX} THEN m.content END
     FROM json_each(?) AS j CROSS JOIN memories AS m ON m.id = j.value
 """  # noqa: S608
 

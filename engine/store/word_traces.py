@@ -21,6 +21,9 @@ _TEXTS = """
     SELECT content || char(10) || tags || char(10) || workspace || char(10) || metadata
     FROM memories_indexed WHERE id IN (SELECT value FROM json_each(?))
 """
+_WRITE_OUT = "SELECT 1 FROM memories_vocabulary WHERE term = ''"
+"""Whoever reads the vocabulary has FTS5 write out first what it still holds in memory of this transaction."""
+
 _SEPARATORS = """
     SELECT DISTINCT i.segid, i.term, i.pgno
     FROM (SELECT CAST(?1 || value AS BLOB) AS key FROM json_each(?2)) AS gone
@@ -52,6 +55,7 @@ def erase(connection: apsw.Connection, of: Iterable[str]) -> None:
     A term that is held still is not looked for, which would take reading all its places: where it stands first on its page, the
     separator stays, and where another does, the separator says nothing that the page doesn't.
     """
+    connection.execute(_WRITE_OUT).fetchall()
     named = msgspec.json.encode(list(of)).decode()
     traces = []
     for segment, separator, numbered in connection.execute(_SEPARATORS, (_TERMS, named)).fetchall():

@@ -11,7 +11,9 @@ ALTER TABLE memories ADD COLUMN session TEXT GENERATED ALWAYS AS (
                             metadata ->> '$.thread_id') AS TEXT) END
 ) VIRTUAL;
 
-CREATE INDEX memories_by_session ON memories (workspace, session, coalesce(event_time, created_at), id)
+ALTER TABLE memories ADD COLUMN happened_at INTEGER GENERATED ALWAYS AS (coalesce(event_time, created_at)) VIRTUAL;
+
+CREATE INDEX memories_by_session ON memories (workspace, session, happened_at, id)
     WHERE session IS NOT NULL;
 CREATE INDEX memories_by_event ON memories (event_time) WHERE event_time IS NOT NULL;
 CREATE INDEX memories_by_update ON memories (updated_at DESC, id DESC) WHERE deleted_at IS NULL;
