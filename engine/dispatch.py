@@ -24,7 +24,7 @@ from engine.catalogue import OPERATIONS, Operation
 from engine.catalogue.lifecycle import HIBERNATE
 from engine.protocol import ErrorCode, RemoteError, Request
 from engine.protocol.errors import database_corrupt
-from engine.protocol.limits import DEADLINE_MAX_MS
+from engine.protocol.limits import ANSWER_BYTES_MAX, DEADLINE_MAX_MS
 from engine.service import Responder
 from engine.store import idempotency
 from engine.store.database import Database
@@ -35,6 +35,7 @@ _log = structlog.get_logger()
 
 # Made before the fork: what every engine needs alike is shared memory as long as nobody writes to it.
 _decoders = {name: msgspec.msgpack.Decoder(operation.arguments) for name, operation in OPERATIONS.items()}
+_encoder = msgspec.msgpack.Encoder()
 
 TURN_REQUESTS_MAX = 128
 """A turn ends after this many requests, so that new ones are read from the sockets and deadlines are noticed."""
@@ -140,7 +141,7 @@ class EngineDispatcher:
 
     def _write_one(self, task: _Task) -> Callable[[], None]:
         try:
-            with self._database.savepoint():
+            with self._database.savepoint(task.deadline):
                 result = self._run_once(task)
         except Exception as error:
             if is_damage(error) or not self._database.connection.in_transaction:
@@ -149,17 +150,24 @@ class EngineDispatcher:
             return lambda: task.responder.error(failure)
         return lambda: task.responder.result(result)
 
-    def _run_once(self, task: _Task) -> Any:
-        """Run a write, unless it was run before under its idempotency key: then answer what it was answered."""
+    def _run_once(self, task: _Task) -> msgspec.Raw:
+        """Run a write, unless it was run before under its idempotency key: then answer what it was answered.
+
+        ``too_large`` when the answer could not be sent.
+        """
         request, connection = task.request, self._database.connection
-        if not request.idempotency_key:
-            return self._run(task)
-        answered = idempotency.recall(connection, request, self._database.now())
-        if answered is not None:
-            return answered
+        if request.idempotency_key:
+            answered = idempotency.recall(connection, request, self._database.now())
+            if answered is not None:
+                return answered
         result = self._run(task)
-        idempotency.remember(connection, request, result, self._database.now())
-        return result
+        answer = _encoder.encode(result)
+        if len(answer) > ANSWER_BYTES_MAX:  # found out only when it is sent, it would be refused after it was done
+            message = f"the answer would be over {ANSWER_BYTES_MAX} bytes: nothing was changed; ask for less at once"
+            raise RemoteError(ErrorCode.TOO_LARGE, message, limit=ANSWER_BYTES_MAX)
+        if request.idempotency_key:
+            idempotency.remember(connection, request, result, answer, self._database.now())
+        return msgspec.Raw(answer)
 
     def _run(self, task: _Task) -> Any:
         if time.monotonic() > task.deadline:

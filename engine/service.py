@@ -20,7 +20,7 @@ import structlog
 
 from engine.protocol import ErrorCode, FrameDecoder, Hello, RemoteError, Reply, ReplyError, Request, encode_frame
 from engine.protocol.framing import FrameError
-from engine.protocol.limits import DEADLINE_MAX_MS, IN_FLIGHT_MAX
+from engine.protocol.limits import DEADLINE_MAX_MS, FRAME_BYTES_MAX, IN_FLIGHT_MAX
 
 _log = structlog.get_logger()
 _encoder = msgspec.msgpack.Encoder()
@@ -78,8 +78,9 @@ class Responder:
     def _finish(self, reply: Reply) -> None:
         try:
             self._connection.send(reply)
-        except FrameError as error:
-            failure = ReplyError(str(ErrorCode.TOO_LARGE), f"the answer does not fit a frame: {error}")
+        except FrameError:
+            message = f"the answer would be over {FRAME_BYTES_MAX} bytes; ask for less at once"
+            failure = ReplyError(str(ErrorCode.TOO_LARGE), message, {"limit": FRAME_BYTES_MAX})
             self._connection.send(Reply(id=self._id, error=failure))
         self._connection.finished()
 

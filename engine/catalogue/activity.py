@@ -32,7 +32,7 @@ class Event(msgspec.Struct, kw_only=True):
     version: int
     """The version that came to be; of a deletion, the one that was deleted."""
     by: str | None
-    """The key whose request it was, where that was recorded. Deletions don't record it."""
+    """The key whose request it was, where that was recorded."""
     summary: str | None
     """Why, in the words of whoever changed it."""
     type: str

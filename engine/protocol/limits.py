@@ -3,6 +3,9 @@
 FRAME_BYTES_MAX = 16 * 1024 * 1024
 """A frame holds at most an 8 MiB body and the vectors computed from it; a larger length is a broken or hostile peer."""
 
+ANSWER_BYTES_MAX = FRAME_BYTES_MAX - 1024
+"""What an operation may answer: a frame less its envelope, which is some tens of bytes."""
+
 IN_FLIGHT_MAX = 256
 """Requests one connection may have under way. More wait in the sender, so that a peer cannot fill our memory."""
 

@@ -7,6 +7,7 @@ not disturb the others. None may be acknowledged before ``write_group`` has retu
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,7 +46,8 @@ class Database:
         self.image = VectorImage(self.connection)
         self._accesses: dict[int, tuple[int, int]] = {}
         self._deadline: float | None = None
-        self._purged = False
+        self._write_deadline = math.inf
+        self._purged = not self.checkpoints.is_log_empty  # an engine that was killed may have owed it
         self._abandoned = False
         try:
             migrate(self.connection)
@@ -105,8 +107,12 @@ class Database:
             self._scrub_log()
 
     @contextlib.contextmanager
-    def savepoint(self) -> Iterator[None]:
-        """Run one write of a group so that its failure takes back its own changes only."""
+    def savepoint(self, deadline: float = math.inf) -> Iterator[None]:
+        """Run one write of a group so that its failure takes back its own changes only.
+
+        What is long in it asks ``check_deadline`` whether ``deadline`` (``time.monotonic``) has passed.
+        """
+        self._write_deadline = deadline
         self.connection.execute("SAVEPOINT operation")
         try:
             yield
@@ -115,6 +121,11 @@ class Database:
                 self.connection.execute("ROLLBACK TO operation; RELEASE operation")
             raise
         self.connection.execute("RELEASE operation")
+
+    def check_deadline(self) -> None:
+        """``deadline_exceeded`` once the time of the present write is over: nobody waits for it, and everybody behind it."""
+        if time.monotonic() > self._write_deadline:
+            raise RemoteError(ErrorCode.DEADLINE_EXCEEDED, "it took too long; nothing was changed")
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[apsw.Connection]:
@@ -132,6 +143,11 @@ class Database:
         """Count a read. It is written with the next write: an fsync for each read would turn reads into writes."""
         reads, _ = self._accesses.get(memory_id, (0, 0))
         self._accesses[memory_id] = (reads + 1, self.now())
+
+    @property
+    def owes_erasure(self) -> bool:
+        """Whether the log still holds what was purged. The end of any write group tries again."""
+        return self._purged
 
     def note_purge(self) -> None:
         """Have the log overwritten after this group: frames of before still hold what was purged."""

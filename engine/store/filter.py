@@ -26,6 +26,10 @@ DEPTH_MAX = 8
 VALUES_MAX = 256
 """Conditions and listed values of a whole filter: each is compared for each memory that the rest of a search proposes."""
 
+_PARTS = ("contains", "not_contains")
+_PART_COST = 8
+"""Looking for a part of a text reads all of it: a microsecond for each memory."""
+
 TEXT_CHARACTERS_MAX = 4096
 PATH_CHARACTERS_MAX = 256
 
@@ -111,9 +115,12 @@ class _Compiler:
             raise invalid(field, 'must be an object such as {"eq": value}')
         parts: list[Sql] = []
         for operator, value in operators.items():
-            self._conditions += len(value) if isinstance(value, list) else 1
+            self._conditions += _PART_COST if operator in _PARTS else len(value) if isinstance(value, list) else 1
             if self._conditions > VALUES_MAX:
-                raise invalid(field, f"a filter has at most {VALUES_MAX} conditions and listed values")
+                message = (
+                    f"a filter has at most {VALUES_MAX} conditions and listed values, each contains counting as {_PART_COST}"
+                )
+                raise invalid(field, message)
             parts.append(condition(operator, value, f"{field}.{operator}"[:200]))
         return _join("AND", parts)
 

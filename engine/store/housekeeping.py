@@ -6,6 +6,7 @@ Each write group carries a small piece along; a database that nobody writes to i
 from __future__ import annotations
 
 import apsw
+import msgspec
 
 from engine.store import idempotency, imports
 
@@ -15,9 +16,8 @@ TRASH_SECONDS = 30 * 24 * 60 * 60
 PURGES_KEPT_SECONDS = 400 * 24 * 60 * 60
 """Longer than any plan's backups reach: what was purged must not come back with a restore."""
 
-_ERASE_EXPIRED = (
-    "DELETE FROM memories WHERE id IN (SELECT id FROM memories WHERE expires_at <= ? AND import_id IS NULL LIMIT ?)"
-)
+_EXPIRED = "SELECT id FROM memories WHERE expires_at <= ? AND import_id IS NULL LIMIT ?"
+_ERASE = "DELETE FROM memories WHERE id IN (SELECT value FROM json_each(?))"
 _ERASE_TRASH = "DELETE FROM memories WHERE id IN (SELECT id FROM memories WHERE deleted_at <= ? AND import_id IS NULL LIMIT ?)"
 _FORGET_PURGES = (
     "DELETE FROM purges WHERE memory_id IN (SELECT memory_id FROM purges WHERE purged_at <= ? ORDER BY purged_at LIMIT ?)"
@@ -32,7 +32,11 @@ _WORDLESS_PER_MEMORY = 50
 def erase_due(connection: apsw.Connection, now: int, limit: int) -> None:
     """Erase up to ``limit`` memories of each kind whose time is over, and fifty times as much of what is no memory."""
     wordless = limit * _WORDLESS_PER_MEMORY
-    connection.execute(_ERASE_EXPIRED, (now, limit))
+    expired = [row[0] for row in connection.execute(_EXPIRED, (now, limit))]
+    if expired:
+        named = msgspec.json.encode(expired).decode()
+        idempotency.forget(connection, named)
+        connection.execute(_ERASE, (named,))
     connection.execute(_ERASE_TRASH, (now - TRASH_SECONDS * 1_000_000, limit))
     connection.execute(_FORGET_PURGES, (now - PURGES_KEPT_SECONDS * 1_000_000, wordless))
     idempotency.drop_old(connection, now, wordless)

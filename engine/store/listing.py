@@ -6,6 +6,7 @@ A cursor is the place in the order, not a number of rows: what is stored or dele
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -31,6 +32,10 @@ _EXPRESSIONS = MappingProxyType(
 )
 
 
+PAGE_CHARACTERS_MAX = 3 * 1024 * 1024
+"""A page of large memories ends early: four bytes for each character still fit a frame of 16 MiB, with all the rest."""
+
+
 class Order(NamedTuple):
     """What to sort by, and which end comes first."""
 
@@ -51,7 +56,10 @@ _place_decoder = msgspec.json.Decoder(_Place)
 def page(
     connection: apsw.Connection, selection: Selection, order: Order, *, limit: int, offset: int, cursor: str | None, now: int
 ) -> tuple[list[Memory], str | None]:
-    """Return up to ``limit`` memories in this order, ties by id, and the cursor of the next page, if there is one."""
+    """Return up to ``limit`` memories in this order, ties by id, and the cursor of the next page, if there is one.
+
+    Fewer when they are large: ``PAGE_CHARACTERS_MAX``.
+    """
     expression = _EXPRESSIONS[order.by]
     direction, after = ("DESC", "<") if order.descending else ("ASC", ">")
     condition, parameters = selection.condition(now)
@@ -59,16 +67,28 @@ def page(
         place = _decode(cursor, order)
         condition += f" AND ({expression}, m.id) {after} (?, ?)"
         parameters += [place.value, place.id]
-    rows: list[tuple[Any, ...]] = connection.execute(
+    found: Iterable[tuple[Any, ...]] = connection.execute(
         f"SELECT {QUALIFIED}, {expression} FROM memories AS m WHERE {condition}"  # noqa: S608
         f" ORDER BY {expression} {direction}, m.id {direction} LIMIT ? OFFSET ?",
         (*parameters, limit + 1, offset),
-    ).fetchall()
-    memories = [from_row(row) for row in rows[:limit]]
-    if len(rows) <= limit:
-        return memories, None
-    last = rows[limit - 1]
-    return memories, _encode(_Place(order.by, order.descending, last[-1], last[0]))
+    )
+    rows, more = _fitting(found, limit)
+    if not more:
+        return [from_row(row) for row in rows], None
+    last = rows[-1]
+    return [from_row(row) for row in rows], _encode(_Place(order.by, order.descending, last[-1], last[0]))
+
+
+def _fitting(found: Iterable[tuple[Any, ...]], limit: int) -> tuple[list[tuple[Any, ...]], bool]:
+    """Return the first rows, as many as a page holds, at least one if there is any; and whether more follow."""
+    rows: list[tuple[Any, ...]] = []
+    characters = 0
+    for row in found:
+        characters += sum(len(value) for value in row if isinstance(value, str))
+        if len(rows) == limit or (rows and characters > PAGE_CHARACTERS_MAX):
+            return rows, True
+        rows.append(row)
+    return rows, False
 
 
 def _encode(place: _Place) -> str:

@@ -113,14 +113,19 @@ def purge(connection: apsw.Connection, ids: Iterable[int], now: int) -> None:
     """
     ids = list(ids)
     for memory_id in ids:
-        if connection.execute(_LIVING, (memory_id, now)).fetchone() is None:
-            raise not_found()
+        check_stored(connection, memory_id, now)
     named = msgspec.json.encode(ids).decode()
     terms = word_traces.terms(connection, ids)
     connection.execute(_REMEMBER_PURGE, (now, named))
     idempotency.forget(connection, named)
     connection.execute(_ERASE, (named,))
     word_traces.erase(connection, terms)
+
+
+def check_stored(connection: apsw.Connection, memory_id: int, now: int) -> None:
+    """``not_found`` unless the memory is there, in the trash or not."""
+    if connection.execute(_LIVING, (memory_id, now)).fetchone() is None:
+        raise not_found()
 
 
 def trashed(connection: apsw.Connection, now: int, limit: int) -> list[int]:

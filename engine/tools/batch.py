@@ -21,6 +21,7 @@ from engine.catalogue.batch import (
 from engine.catalogue.memory import Memory, MemoryCreate, MemoryUpdate, NewMemory
 from engine.protocol import Embedding, Request
 from engine.protocol.errors import invalid
+from engine.store import memories
 from engine.store.database import Database
 from engine.tools import memory
 from engine.tools.bounds import within
@@ -58,6 +59,7 @@ def _create(
 ) -> list[NewMemory]:
     created = []
     for number, one in enumerate(wanted):
+        database.check_deadline()
         with within(f"{field}[{number}]"):
             created.append(memory.create_one(database, one, next(embeddings), request))
     return created
@@ -68,6 +70,7 @@ def _update(
 ) -> list[Memory]:
     updated = []
     for number, one in enumerate(wanted):
+        database.check_deadline()
         with within(f"update[{number}]"):
             embedding = None if one.content is UNSET else next(embeddings)
             updated.append(memory.update_one(database, one, embedding, request))
@@ -82,9 +85,12 @@ def _delete(database: Database, ids: list[int], field: str, request: Request, *,
         seen.add(memory_id)
         with within(f"{field}[{number}]"):
             if purge:
-                memory.purge(database, [memory_id])
+                memories.check_stored(database.connection, memory_id, database.now())
             else:
+                database.check_deadline()
                 memory.trash(database, memory_id, request)
+    if purge:
+        memory.purge(database, ids)
 
 
 def _embeddings(request: Request) -> Iterator[Embedding | None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from engine.catalogue.memory import MemoryUpdate
 from engine.catalogue.workspace import (
     DELETE,
@@ -26,6 +28,9 @@ from engine.store.database import Database
 from engine.tools import memory
 from engine.tools.bounds import within
 from engine.tools.handler import Handler
+
+PIECE_S = 1.0
+"""After so long, a call that may stop lets the requests behind it go on: words of long memories take 60 ms each to move."""
 
 
 def list_workspaces(database: Database, arguments: WorkspaceList, request: Request) -> Workspaces:
@@ -53,6 +58,7 @@ def move(database: Database, arguments: WorkspaceMove, request: Request) -> Move
     named = [("id", arguments.id)] if arguments.id is not None else _numbered(arguments.ids)
     moved = []
     for field, memory_id in named:
+        database.check_deadline()
         with within(field):
             before = memories.get(database.connection, memory_id, database.now())
             if before.workspace != arguments.workspace:
@@ -69,17 +75,22 @@ def delete(database: Database, arguments: WorkspaceDelete, request: Request) -> 
     ids = workspaces.ids(database.connection, arguments.workspace, most, database.now())
     if not ids:
         raise _not_found()
+    done = 0
+    give_way_at = time.monotonic() + PIECE_S
     for memory_id in ids:
         if target is None:
             memory.trash(database, memory_id, request)
         else:
             _move_one(database, memory_id, target, request)
+        done += 1
+        if time.monotonic() > give_way_at:
+            break
     if target is not None:
         database.check_limits(request.caller.limits)
     return WorkspaceDeleted(
         workspace=arguments.workspace,
-        trashed=0 if target is not None else len(ids),
-        moved=len(ids) if target is not None else 0,
+        trashed=0 if target is not None else done,
+        moved=done if target is not None else 0,
         remaining=workspaces.count(database.connection, arguments.workspace, database.now()),
     )
 

@@ -29,7 +29,8 @@ async def call_tool(params: dict[str, Any], principal: Principal, execution: Exe
     tool = TOOLS.get(name) if isinstance(name, str) else None
     if tool is None:
         raise RpcError(INVALID_PARAMS, f"Unknown tool: {str(name)[:100]}")
-    given = params.get("arguments") or {}
+    given = params.get("arguments")
+    given = {} if given is None else given
     if not isinstance(given, dict):
         raise RpcError(INVALID_PARAMS, "arguments must be an object")
     try:

@@ -68,3 +68,16 @@ def _answers(account: Account) -> bool:
         return account.get("/health").status_code == 200
     except httpx.HTTPError:
         return False
+
+
+def test_a_memory_that_takes_too_long_to_embed_does_not_keep_others_from_searching(models: Path, tmp_path: Path) -> None:
+    """Somebody's 64 KiB of Chinese take longer than their writer waits; that is no reason to think the embedder has failed."""
+    with Service(tmp_path) as service, service.sign_up() as account, service.sign_up() as other:
+        other.create("The cat sleeps on the warm printer.")
+        embedder = service.program("engine.embedder.main")
+        embedder.suspend()
+        account.create("x" * 60_000)
+        embedder.resume()
+
+        assert pending(account) == 1
+        assert other.search("where does the feline rest?", mode="semantic")

@@ -222,6 +222,8 @@ def test_a_filter_has_bounds() -> None:
     many = {"AND": [{"type": {"eq": "note"}}] * (VALUES_MAX + 1)}
     listed = {"id": {"in": list(range(VALUES_MAX + 1))}}
 
-    for document in (deep, many, listed):
+    parts = {"AND": [{"content": {"contains": "x"}}] * (VALUES_MAX // 8 + 1)}
+
+    for document in (deep, many, listed, parts):
         with pytest.raises(RemoteError):
             compile_filter(document)

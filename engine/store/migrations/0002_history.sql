@@ -57,7 +57,7 @@ CREATE TABLE idempotent_requests (
     fingerprint BLOB    NOT NULL,                           -- SHA-256 of the method and its arguments
     answer      BLOB,                                       -- msgpack of the operation's result
     created_at  INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
+) STRICT;  -- with a rowid: a look at a key, which each row below takes, must not read an answer of megabytes
 CREATE INDEX idempotent_requests_by_time ON idempotent_requests (created_at);
 CREATE TABLE idempotent_memories (
     memory_id INTEGER NOT NULL,
