@@ -41,7 +41,7 @@ class Housekeeper:
     def plan(self) -> None:
         """Set the timer by what the database holds now."""
         self._cancel()
-        due = housekeeping.next_due(self._database.connection)
+        due = self._database.now() if self._database.owes_erasure else housekeeping.next_due(self._database.connection)
         if due is None:
             return
         loop = asyncio.get_running_loop()

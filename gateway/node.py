@@ -99,7 +99,7 @@ class Node:
             output = None if log_to_terminal else stack.enter_context(self._open_log())
             # In a session of its own: a Ctrl-C in the terminal reaches us alone, and we end things in their order.
             self._supervisor = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-P", "-m", "supervisor.supervisord", "-n", "-c", str(_configuration())],
+                [sys.executable, "-P", "-m", "gateway.supervision", "-n", "-c", str(_configuration())],
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -40,6 +40,11 @@ class Checkpointer:
         self._frames, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
         connection.set_wal_hook(self._note_commit)
 
+    @property
+    def is_log_empty(self) -> bool:
+        """Whether nothing has been committed since the last checkpoint, by a process before this one either."""
+        return self._frames <= 0
+
     @contextlib.contextmanager
     def held_off(self) -> Iterator[None]:
         """Put checkpoints off for the block: a second connection reads what is in the log now."""

@@ -2,7 +2,8 @@
 
 ``secure-delete`` takes a term out of the leaf pages, but not out of ``memories_fts_idx``, which names for each leaf page the
 shortest text that parts it from the page before. That is the beginning of the term that was first on the page, or all of it.
-It is replaced by the first term that is there now, which parts the two pages just as well.
+It is replaced by the first term that is there now, which parts the two pages just as well. A merge that is under way has taken
+away pages at a segment's front, and leaves their separators until it has come to its end; those are of no more use to anybody.
 
 The page's format is FTS5's (fts5_index.c, "Segment Leaf Format"), the same in versions 4 and 5 of its files. The index's own
 integrity check compares every separator with its page.
@@ -11,6 +12,7 @@ integrity check compares every separator with its page.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import apsw
 import msgspec
@@ -33,6 +35,7 @@ _SEPARATORS = """
     WHERE length(i.term) > length(?1) AND substr(gone.key, 1, length(i.term)) = i.term
 """
 _PAGE = "SELECT block FROM memories_fts_data WHERE id = ?"
+_DROP = "DELETE FROM memories_fts_idx WHERE segid = ? AND term = ?"
 _REPLACE = "UPDATE memories_fts_idx SET term = ? WHERE segid = ? AND term = ?"
 
 _TERMS = "0"
@@ -57,24 +60,28 @@ def erase(connection: apsw.Connection, of: Iterable[str]) -> None:
     """
     connection.execute(_WRITE_OUT).fetchall()
     named = msgspec.json.encode(list(of)).decode()
-    traces = []
-    for segment, separator, numbered in connection.execute(_SEPARATORS, (_TERMS, named)).fetchall():
-        first_term = _first_term(connection, segment, numbered >> 1)  # the lowest bit says whether a doclist has its own index
-        if not first_term.startswith(separator):
+    useless: list[tuple[int, bytes]] = []
+    traces: list[tuple[bytes, int, bytes]] = []
+    found: list[tuple[Any, ...]] = connection.execute(_SEPARATORS, (_TERMS, named)).fetchall()
+    for segment, separator, numbered in found:
+        page = connection.execute(_PAGE, ((segment << _SEGMENT_BITS) + (numbered >> 1),)).get  # the lowest bit is a flag
+        if page is None:
+            useless.append((segment, separator))
+        elif not (first_term := _first_term(page)).startswith(separator):
             traces.append((first_term, segment, separator))
-    if not traces:
+    if not useless and not traces:
         return
     # Tables of an index are not to be written by any SQL, so that none can damage it; this one is meant.
     connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 0)
     try:
+        connection.executemany(_DROP, useless)
         connection.executemany(_REPLACE, traces)
     finally:
         connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
 
 
-def _first_term(connection: apsw.Connection, segment: int, page: int) -> bytes:
+def _first_term(block: bytes) -> bytes:
     """Return the first term that starts on a leaf page: its offset stands first in the page's footer."""
-    block: bytes = connection.execute(_PAGE, ((segment << _SEGMENT_BITS) + page,)).get
     footer = int.from_bytes(block[2:4], "big")
     offset, _ = _varint(block, footer)
     length, start = _varint(block, offset)

@@ -112,6 +112,30 @@ def test_nor_does_the_index_keep_the_beginning_of_an_erased_word_to_part_its_pag
     assert connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, -1) == 1
 
 
+def test_nor_do_pages_that_a_merge_has_taken_away(database: Database) -> None:
+    """A merge under way has erased the front of a segment, but not the separators of its pages."""
+    connection = database.connection
+    chance = random.Random(0)
+    useless = "SELECT segid, substr(CAST(term AS TEXT), 2) FROM memories_fts_idx WHERE length(term) > 1 AND NOT EXISTS (" + (
+        "SELECT 1 FROM memories_fts_data WHERE id = (segid << 37) + (pgno >> 1))"
+    )
+    found: list[tuple[int, str]] = []
+    while not found:
+        add(database, " ".join("".join(chance.choices("bcdfghjklmnpqrstvwxz", k=12)) for _ in range(200)))
+        found = connection.execute(useless).fetchall()
+    segment, beginning = found[0]
+    held = connection.execute("SELECT term FROM memories_vocabulary WHERE term >= ? LIMIT 1", (beginning,)).get
+    assert held.startswith(beginning)
+    memory_id = connection.execute("SELECT rowid FROM memories_fts WHERE memories_fts MATCH ?", (f'"{held}"',)).get
+
+    terms = word_traces.terms(connection, [memory_id])
+    connection.execute("DELETE FROM memories WHERE id = ?", (memory_id,))
+    word_traces.erase(connection, terms)
+
+    assert (segment, beginning) not in connection.execute(useless).fetchall()
+    connection.execute(CHECK)
+
+
 def test_memories_of_the_first_schema_are_found_in_the_new_index(tmp_path: Path) -> None:
     path = tmp_path / "memory.db"
     connection = connections.open_writer(path)
