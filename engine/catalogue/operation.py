@@ -22,7 +22,6 @@ PROFILES: tuple[Profile, ...] = get_args(Profile)
 """From the few tools that every connection lists to all there are; each holds the one before."""
 
 
-
 class Arguments(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """Base of all arguments. A field nobody knows is an error, never silently ignored; a default is not sent."""
 
