@@ -37,7 +37,9 @@ _TELLS_WHEN = re.compile(
 
 def asks(text: str) -> bool:
     """Say whether a text ends with a question."""
-    return _ENDS_ASKING.search(text[-_TAIL_CHARACTERS:]) is not None
+    tail = text[-_TAIL_CHARACTERS:]
+    # Most texts hold no mark at all, and looking for one takes a tenth of the time.
+    return ("?" in tail or "？" in tail) and _ENDS_ASKING.search(tail) is not None
 
 
 def asks_when(query: str) -> bool:

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import exp, expm1, fsum, log, log1p, sqrt
+from math import expm1, fsum, log1p
 from typing import Literal
+
+from engine.recall.spread import Scale, Spread
 
 Mode = Literal["keyword", "semantic", "hybrid"]
 
@@ -25,9 +27,6 @@ BM25_SHARE = 0.05
 KEYWORD_CERTAINTY = 0.95
 """A memory may hold every word of a query and mean something else. Below 1 so that meaning still orders such memories."""
 
-STANDING_OUT = 5.2
-"""The scale of ``semantic``. The best of N chance texts has a z² near 2 ln N; at z² = 5.2 ln N the evidence is one nat."""
-
 QUESTION_SHARE = 0.3
 """How much of the evidence that a question's cosine gives goes to the turn that answers it."""
 
@@ -36,33 +35,6 @@ SESSION_SHARE = 0.2
 
 LINK_SHARE = 0.5
 """How much of a memory's evidence goes along a link of full strength, where links are to count in full."""
-
-PRIOR_MEMORIES = 10
-PRIOR_MEAN = 0.1
-PRIOR_DEVIATION = 0.1
-"""What MiniLM's cosines look like before there are memories enough to measure them: counted as so many memories more."""
-
-_Z_MAX = 100.0  # keeps exp() in range; no cosine stands out that far
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spread:
-    """How the query's cosines spread over the memories searched, or over a sample of them taken blindly."""
-
-    count: int = 0
-    """How many cosines were measured. 0: nothing is known, the prior stands alone."""
-    mean: float = 0.0
-    deviation: float = 0.0
-    """The standard deviation, dividing by ``count``."""
-
-    @classmethod
-    def of(cls, cosines: Sequence[float]) -> Spread:
-        """Measure ``cosines``, one for each memory (its best passage's)."""
-        count = len(cosines)
-        if count == 0:
-            return cls()
-        mean = fsum(cosines) / count
-        return cls(count=count, mean=mean, deviation=sqrt(fsum((cosine - mean) ** 2 for cosine in cosines) / count))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +45,7 @@ class Corpus:
     """How many there are."""
     document_frequencies: Sequence[int] = ()
     """For each of the query's terms, in order, how many memories hold it. An old or rough count does no harm."""
-    spread: Spread = Spread()
+    spread: Spread = field(default_factory=Spread)
 
 
 @dataclass(slots=True, kw_only=True)  # not frozen: a search makes some hundreds, and freezing takes longer than all else of it
@@ -143,6 +115,15 @@ def fuse(candidates: Iterable[Candidate], corpus: Corpus, mode: Mode = "hybrid",
     of meaning; for a turn of a session, partly that of the session's best turn. The modes ``keyword`` and ``semantic`` leave
     out the other part; in ``keyword``, only what holds a term itself is found.
     """
+    return [_ranked(entry) for entry in _in_order(candidates, corpus, mode)[:limit]]
+
+
+def best(candidates: Iterable[Candidate], corpus: Corpus, mode: Mode = "hybrid", *, limit: int | None = None) -> list[int]:
+    """Return the ids of what ``fuse`` returns, for whoever doesn't ask how a score came about."""
+    return [entry.candidate.id for entry in _in_order(candidates, corpus, mode)[:limit]]
+
+
+def _in_order(candidates: Iterable[Candidate], corpus: Corpus, mode: Mode) -> list[_Weighed]:
     weigher = _Weigher(corpus, mode)
     weighed = [weigher.weigh(candidate) for candidate in candidates]
     weigher.finish(weighed)
@@ -152,7 +133,7 @@ def fuse(candidates: Iterable[Candidate], corpus: Corpus, mode: Mode = "hybrid",
         entry.score = -expm1(-entry.candidate.factor * (entry.own + entry.session + entry.links))
     found = [entry for entry in weighed if entry.score > 0.0]
     found.sort(key=lambda entry: (-entry.score, -entry.candidate.id))
-    return [_ranked(entry) for entry in found[:limit]]
+    return found
 
 
 class _Weigher:
@@ -162,13 +143,14 @@ class _Weigher:
         self._mode = mode
         self._weights = [inverse_frequency(frequency, corpus.memories) for frequency in corpus.document_frequencies]
         self._information = fsum(self._weights)
-        self._scale = _Scale.of(corpus.spread)
+        self._coverages: dict[frozenset[int], float] = {}  # many candidates hold the same few terms
+        self._scale = Scale.of(corpus.spread)
 
     def weigh(self, candidate: Candidate) -> _Weighed:
         entry = _Weighed(candidate)
         if self._mode != "semantic" and (candidate.matched or (candidate.lent and self._mode == "hybrid")):
             weights = self._weights
-            entry.coverage = min(1.0, fsum([weights[position] for position in candidate.matched]) / self._information)
+            entry.coverage = self._coverage(frozenset(candidate.matched))
             if candidate.lent:
                 lent = fsum([weights[position] * degree for position, degree in candidate.lent.items()])
                 entry.lent = min(1.0 - entry.coverage, lent / self._information)
@@ -178,14 +160,22 @@ class _Weigher:
                 entry.meaning += QUESTION_SHARE * self._scale.evidence(candidate.answers)
         return entry
 
+    def _coverage(self, matched: frozenset[int]) -> float:
+        known = self._coverages.get(matched)
+        if known is None:
+            known = min(1.0, fsum([self._weights[position] for position in matched]) / self._information)
+            self._coverages[matched] = known
+        return known
+
     def finish(self, weighed: list[_Weighed]) -> None:
         """Add up what depends on all candidates."""
         bm25_best = max((entry.candidate.bm25 for entry in weighed), default=0.0)
         for entry in weighed:
+            entry.own = entry.meaning or 0.0
             covered = entry.coverage + entry.lent
             if covered:
                 entry.keyword = keyword(covered, entry.candidate.bm25, bm25_best)
-            entry.own = -log1p(-KEYWORD_CERTAINTY * entry.keyword) + (entry.meaning or 0.0)
+                entry.own -= log1p(-KEYWORD_CERTAINTY * entry.keyword)
 
 
 def _share_within_sessions(weighed: list[_Weighed]) -> None:
@@ -245,38 +235,4 @@ def keyword(coverage: float, bm25: float, bm25_best: float) -> float:
 
 def semantic(cosine: float, corpus: Corpus) -> float:
     """Return how sure a cosine makes by itself, 0 to 1."""
-    return -expm1(-meaning(cosine, corpus))
-
-
-def meaning(cosine: float, corpus: Corpus) -> float:
-    """Return ``p(z)² / (STANDING_OUT * ln N)`` nats: how far the cosine stands out among all memories'.
-
-    ``z`` is the cosine's distance from the mean in standard deviations; ``p(z) = ln(1 + exp z)`` is z where that is large
-    and stays above 0 where it is not, so that what lies below the mean keeps its order. The mean, the deviation and N
-    count ``PRIOR_MEMORIES`` more memories of the prior's kind: in a store with three memories nothing can stand out by itself.
-
-    The cosine as such would not do: among memories on one subject .5 is ordinary, among mixed ones it is a find.
-    """
-    return _Scale.of(corpus.spread).evidence(cosine)
-
-
-@dataclass(frozen=True, slots=True)
-class _Scale:
-    """What ``meaning`` needs to know of all cosines."""
-
-    mean: float
-    deviation: float
-    nat: float
-    """The value of p(z)² that is worth one nat."""
-
-    @classmethod
-    def of(cls, spread: Spread) -> _Scale:
-        total = spread.count + PRIOR_MEMORIES
-        mean = (spread.count * spread.mean + PRIOR_MEMORIES * PRIOR_MEAN) / total
-        variance = (spread.count * spread.deviation**2 + PRIOR_MEMORIES * PRIOR_DEVIATION**2) / total
-        return cls(mean, sqrt(variance), STANDING_OUT * log(total))
-
-    def evidence(self, cosine: float) -> float:
-        z = max(-_Z_MAX, min(_Z_MAX, (cosine - self.mean) / self.deviation))
-        positive = max(z, 0.0) + log1p(exp(-abs(z)))
-        return positive * positive / self.nat
+    return -expm1(-Scale.of(corpus.spread).evidence(cosine))

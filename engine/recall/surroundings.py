@@ -51,11 +51,12 @@ class Chains:
         """Return the turns within ``REACH`` on both sides."""
         found = []
         for steps in (self._before, self._after):
-            turn: int | None = memory_id
+            turn = steps.get(memory_id)
             for _ in range(REACH):
-                turn = None if turn is None else steps.get(turn)
-                if turn is not None:
-                    found.append(turn)
+                if turn is None:
+                    break
+                found.append(turn)
+                turn = steps.get(turn)
         return found
 
 

@@ -30,7 +30,7 @@ _RARE = 50
 
 # Looking at the row of every match takes as long as ranking them; where nearly all may be seen, the best alone are looked at.
 _BEST = f"SELECT rowid, -{BM25} AS fit FROM memories_fts WHERE memories_fts MATCH ? ORDER BY fit DESC, rowid DESC LIMIT ?"  # noqa: S608
-_SELECTED = "SELECT m.id FROM memories AS m WHERE m.id IN (SELECT value FROM json_each(?)) AND {}"
+_SELECTED = "SELECT m.id FROM json_each(?) AS j CROSS JOIN memories AS m ON m.id = j.value WHERE {}"
 _BEST_SELECTED = (
     f"SELECT m.id, -{BM25} AS fit FROM memories_fts JOIN memories AS m ON m.id = memories_fts.rowid"  # noqa: S608
     " WHERE memories_fts MATCH ? AND {} ORDER BY fit DESC, m.id DESC LIMIT ?"
@@ -40,7 +40,10 @@ _BM25_OF = (
     f"SELECT rowid, -{BM25} FROM memories_fts"  # noqa: S608
     " WHERE memories_fts MATCH ? AND +rowid IN (SELECT value FROM json_each(?))"
 )
-_HOLDERS = "SELECT rowid FROM memories_fts WHERE memories_fts MATCH ? AND +rowid IN (SELECT value FROM json_each(?))"
+_HOLDERS = """
+    SELECT j.key, f.rowid FROM json_each(?) AS j CROSS JOIN memories_fts AS f
+    WHERE f.memories_fts MATCH j.value AND +f.rowid IN (SELECT value FROM json_each(?))
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,8 +101,12 @@ def best(connection: apsw.Connection, match: str, selection: Selection, *, limit
     if selection.is_everything:
         asked = 2 * limit
         fits: dict[int, float] = {row[0]: row[1] for row in connection.execute(_BEST, (match, asked))}
-        rows = connection.execute(_SELECTED.format(condition), (_json(fits), *parameters))
-        selected = {row[0] for row in rows}
+        ranked = list(fits)
+        selected: set[int] = set()
+        for asked_about in (ranked[:limit], ranked[limit:]):  # as a rule all of the first half may be seen
+            if asked_about and len(selected) < limit:
+                rows = connection.execute(_SELECTED.format(condition), (_json(asked_about), *parameters))
+                selected.update(row[0] for row in rows)
         if len(selected) >= limit or len(fits) < asked:
             return dict([(memory_id, fit) for memory_id, fit in fits.items() if memory_id in selected][:limit])
     rows = connection.execute(_BEST_SELECTED.format(condition), (match, *parameters, limit))
@@ -111,9 +118,16 @@ def bm25_of(connection: apsw.Connection, match: str, ids: Iterable[int]) -> dict
     return {row[0]: row[1] for row in connection.execute(_BM25_OF, (match, _json(ids)))}
 
 
-def holders(connection: apsw.Connection, term_match: str, ids: Iterable[int]) -> list[int]:
-    """Return which of ``ids`` hold a term, given as a MATCH expression."""
-    return [row[0] for row in connection.execute(_HOLDERS, (term_match, _json(ids)))]
+def terms_held(connection: apsw.Connection, query: Query, ids: Iterable[int]) -> dict[int, frozenset[int]]:
+    """Return for each of ``ids`` which of the query's terms it holds, as positions among them.
+
+    Memories that hold the same terms share one set, so that what is made of it is quickly found again.
+    """
+    held = dict.fromkeys(ids, 0)
+    for position, memory_id in connection.execute(_HOLDERS, (msgspec.json.encode(query.term_matches).decode(), _json(held))):
+        held[memory_id] |= 1 << position
+    sets = {bits: frozenset(at for at in range(len(query.terms)) if bits >> at & 1) for bits in set(held.values())}
+    return {memory_id: sets[bits] for memory_id, bits in held.items()}
 
 
 def document_frequencies(connection: apsw.Connection, terms: Sequence[str], tokenize: Tokenizer) -> list[int]:

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from engine.protocol import Embedding
-from engine.recall.fusion import Spread
+from engine.recall.spread import Spread
 from engine.store import embedding_models, spread, vector_code
 from engine.store.embedding_models import EmbeddingModel
 from engine.store.selection import Selection

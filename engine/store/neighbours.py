@@ -46,12 +46,12 @@ _AROUND = f"""
     ) SELECT f.id, ({_BEFORE}), ({_AFTER}) FROM f
 """  # noqa: S608
 _TIMES = """
-    SELECT m.id, m.happened_at, coalesce(m.event_duration_seconds, 0)
+    SELECT m.id, m.happened_at, m.happened_at + 1000000 * coalesce(m.event_duration_seconds, 0)
     FROM json_each(?) AS j CROSS JOIN memories AS m ON m.id = j.value
 """
 _GLIMPSES = f"""
-    SELECT m.id, m.workspace, m.session, m.happened_at, coalesce(m.event_duration_seconds, 0), m.importance, m.updated_at,
-           CASE WHEN octet_length(m.content) <= {READ_CHARACTERS_MAX} THEN m.content END
+    SELECT m.id, m.workspace, m.session, m.happened_at, m.happened_at + 1000000 * coalesce(m.event_duration_seconds, 0),
+           m.importance, m.updated_at, CASE WHEN octet_length(m.content) <= {READ_CHARACTERS_MAX} THEN m.content END
     FROM json_each(?) AS j CROSS JOIN memories AS m ON m.id = j.value
 """  # noqa: S608
 
@@ -84,8 +84,7 @@ class Around:
     after: Sequence[int] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Glimpse:
+class Glimpse(NamedTuple):
     """A memory in short. Times are microseconds since 1970."""
 
     id: int
@@ -153,24 +152,12 @@ def _talk(memory_id: int, lines: list[_Line]) -> Around | None:
 
 def glimpses(connection: apsw.Connection, ids: Iterable[int]) -> dict[int, Glimpse]:
     """Return what each of ``ids`` looks like in short."""
-    return {
-        row[0]: Glimpse(
-            id=row[0],
-            workspace=row[1],
-            session=row[2],
-            start=row[3],
-            end=row[3] + row[4] * 1_000_000,
-            importance=row[5],
-            updated_at=row[6],
-            text=row[7],
-        )
-        for row in connection.execute(_GLIMPSES, (_json(ids),))
-    }
+    return {row[0]: Glimpse(*row) for row in connection.execute(_GLIMPSES, (_json(ids),))}
 
 
 def times(connection: apsw.Connection, ids: Iterable[int]) -> dict[int, tuple[int, int]]:
     """Return when what each of ``ids`` tells of started and ended, in microseconds since 1970."""
-    return {row[0]: (row[1], row[1] + row[2] * 1_000_000) for row in connection.execute(_TIMES, (_json(ids),))}
+    return {row[0]: (row[1], row[2]) for row in connection.execute(_TIMES, (_json(ids),))}
 
 
 def dated(connection: apsw.Connection, periods: Sequence[Period], selection: Selection, *, limit: int, now: int) -> list[int]:

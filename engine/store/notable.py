@@ -21,7 +21,7 @@ _IMPORTANT = """
                     ORDER BY m.updated_at DESC, m.id DESC LIMIT ?)
     WHERE importance >= ? ORDER BY importance DESC, updated_at DESC, id DESC LIMIT ?
 """
-_AMONG = "SELECT m.id FROM memories AS m WHERE {condition} AND m.id IN (SELECT value FROM json_each(?))"
+_AMONG = "SELECT m.id FROM json_each(?) AS j CROSS JOIN memories AS m ON m.id = j.value WHERE {condition}"
 
 
 def latest(connection: apsw.Connection, selection: Selection, limit: int, now: int) -> list[int]:
@@ -41,4 +41,4 @@ def among(connection: apsw.Connection, selection: Selection, ids: Iterable[int],
     """Return which of ``ids`` are selected."""
     condition, parameters = selection.condition(now)
     named = msgspec.json.encode(list(ids)).decode()
-    return {row[0] for row in connection.execute(_AMONG.format(condition=condition), (*parameters, named))}
+    return {row[0] for row in connection.execute(_AMONG.format(condition=condition), (named, *parameters))}

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.recall.fusion import Spread
+from engine.recall.spread import Spread
 from engine.store.vector_code import Scores
 from engine.store.vector_image import Positions, VectorImage, runs
 

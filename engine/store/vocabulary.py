@@ -2,13 +2,16 @@
 
 The list knows no workspace and no trash. What it says may order an answer; whether a word is told to anybody is for a search
 among the memories that they may see.
+
+Each statement that reads the list takes longer to begin than to look up a term: many terms are asked for at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import apsw
+import msgspec
 
 from engine.recall import spelling
 from engine.recall.segmentation import phrase
@@ -19,7 +22,11 @@ STEMS_READ_MAX = 2000
 
 EXPANSIONS_MAX = 64
 
-_FREQUENCY = "SELECT doc FROM memories_vocabulary WHERE term = ?"
+_FREQUENCIES = "SELECT v.term, v.doc FROM json_each(?) AS j CROSS JOIN memories_vocabulary AS v ON v.term = j.value"
+_BEGINNINGS = """
+    SELECT v.term, v.doc FROM json_each(?) AS j
+    CROSS JOIN memories_vocabulary AS v ON v.term >= j.value AND v.term < j.value || ? LIMIT ?
+"""
 _BEGINNING = "SELECT term, doc FROM memories_vocabulary WHERE term >= ? AND term < ? LIMIT ?"
 
 _LAST = "\U0010ffff"
@@ -27,14 +34,16 @@ _LAST = "\U0010ffff"
 
 def frequencies(connection: apsw.Connection, terms: Sequence[str], tokenize: Tokenizer) -> list[int]:
     """Return for each term how many memories hold it: of several tokens the rarest counts, of a beginning all words with it."""
+    phrases = [phrase(term.rstrip("*")) for term in terms]
+    stems = [tokenize.stems(prepared) for prepared, _ in phrases]
+    held = _frequencies(connection, {stem for several in stems for stem in several})
     counts = []
-    for term in terms:
-        prepared, is_beginning = phrase(term.rstrip("*"))
+    for term, (prepared, is_beginning), tokens in zip(terms, phrases, stems, strict=True):
         if is_beginning or term.endswith("*"):
-            counts.append(_frequency_of_beginning(connection, prepared, tokenize))
+            whole = {stem: held.get(stem, 0) for stem in tokens[-1:]}
+            counts.append(sum((_beginning_with_last_of(connection, prepared, tokenize) | whole).values()))
         else:
-            tokens = (connection.execute(_FREQUENCY, (stem,)).get or 0 for stem in tokenize.stems(prepared))
-            counts.append(min(tokens, default=0))
+            counts.append(min((held.get(stem, 0) for stem in tokens), default=0))
     return counts
 
 
@@ -65,17 +74,25 @@ def near(connection: apsw.Connection, word: str, tokenize: Tokenizer) -> list[st
     return []
 
 
-def _frequency_of_beginning(connection: apsw.Connection, prepared: str, tokenize: Tokenizer) -> int:
-    """Add up what begins so; a memory with several such words counts several times."""
-    words, stems = tokenize.words(prepared)[-1:], tokenize.stems(prepared)[-1:]
-    found = dict(_begin_with(connection, words[0])) if words else {}
-    whole = {stem: connection.execute(_FREQUENCY, (stem,)).get or 0 for stem in stems}
-    return sum((found | whole).values())
+def _frequencies(connection: apsw.Connection, stems: Iterable[str]) -> dict[str, int]:
+    """Return for each stem that is there how many memories hold it."""
+    named = msgspec.json.encode(list(stems)).decode()
+    return {row[0]: row[1] for row in connection.execute(_FREQUENCIES, (named,))}
 
 
-def _all_that_begin(connection: apsw.Connection, beginnings: Sequence[str]) -> Iterator[tuple[str, int]]:
-    for beginning in beginnings:
-        yield from _begin_with(connection, beginning)
+def _beginning_with_last_of(connection: apsw.Connection, prepared: str, tokenize: Tokenizer) -> dict[str, int]:
+    """Return what begins with the last word of a text. Added up, a memory with several such words counts several times."""
+    words = tokenize.words(prepared)[-1:]
+    return dict(_begin_with(connection, words[0])) if words else {}
+
+
+def _all_that_begin(connection: apsw.Connection, beginnings: Sequence[str]) -> list[tuple[str, int]]:
+    """Return what begins with any of ``beginnings``, of each as much as of one alone."""
+    named = msgspec.json.encode(beginnings).decode()
+    rows = [(row[0], row[1]) for row in connection.execute(_BEGINNINGS, (named, _LAST, STEMS_READ_MAX))]
+    if len(rows) < STEMS_READ_MAX:
+        return rows
+    return [row for beginning in beginnings for row in _begin_with(connection, beginning)]
 
 
 def _begin_with(connection: apsw.Connection, beginning: str) -> list[tuple[str, int]]:

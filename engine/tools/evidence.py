@@ -8,9 +8,10 @@ from math import prod
 
 from engine.catalogue.search import MemorySearch
 from engine.protocol import Embedding
-from engine.recall import dates, form
-from engine.recall.fusion import Candidate, Corpus, Mode, Spread, fuse
+from engine.recall import dates, form, fusion
+from engine.recall.fusion import Candidate, Corpus, Mode
 from engine.recall.query import Query, parse
+from engine.recall.spread import Spread
 from engine.recall.surroundings import REACH, Chains, DatedTerms, lent_by_turns
 from engine.store import keyword, links, meaning, memories, neighbours, notable
 from engine.store.database import Database
@@ -81,7 +82,7 @@ class _Search:
         self._strict = False  # whether only what holds a quotation is meant
         self._corrected: set[int] = set()
         self._nearness: dict[int, Nearness] = {}
-        self._held: dict[int, set[int]] = {}
+        self._held: dict[int, frozenset[int]] = {}
         self._corpus = Corpus(memories=0)
 
     def propose(self) -> list[int]:
@@ -111,23 +112,28 @@ class _Search:
 
     def shortlist(self, proposed: list[int]) -> list[int]:
         """Return those of the proposed with the most evidence of their own, best first, and those whose date is meant."""
-        self._learn(proposed)
+        self._learn_terms(proposed)
+        self._learn_nearness(proposed)
         dated: list[int] = []
         if self._mentions:
             times = neighbours.times(self._connection, proposed)
             dated = [i for i, (start, end) in times.items() if any(m.closeness(start, end) > 0 for m in self._mentions)]
         by_themselves = [self._candidate(memory_id) for memory_id in proposed]
-        best = [entry.id for entry in fuse(by_themselves, self._corpus, self._mode, limit=SHORTLIST)]
+        best = fusion.best(by_themselves, self._corpus, self._mode, limit=SHORTLIST)
         return list(dict.fromkeys((*best, *dated)))
 
     def look_around(self, best: list[int]) -> Evidence:
         """Return the evidence for the best and for what stands beside them, with all that surroundings and form add."""
+        signals = self._signals
+        if self._mode == "semantic" and not (signals.links or signals.recency or signals.importance):
+            alone = [self._candidate(memory_id) for memory_id in best]
+            return Evidence(found=self._found, candidates=alone, nearness=self._nearness, corpus=self._corpus)
         around: dict[int, Around] = {}
         linked: dict[int, dict[int, float]] = {}
-        if self._mode != "semantic" and self._signals.session:
+        if self._mode != "semantic" and signals.session:
             # Twice as far as turns lend words, so that for a turn within reach all is known that may lend it words.
             around = neighbours.around(self._connection, best[:FOCUS], self._now, reach=2 * REACH)
-        if self._signals.links:
+        if signals.links:
             linked = self._links(best[:FOLLOWED])
         others = set(linked)
         if self._mode == "hybrid":
@@ -135,22 +141,22 @@ class _Search:
         others -= set(best)
         if others and self._mode != "keyword" and not self._strict:
             best = [*best, *sorted(notable.among(self._connection, self._selection, others, self._now))]
-        self._learn({*best, *(turn for turns in around.values() for turn in (*turns.before, *turns.after))})
+        self._learn_terms({*best, *(turn for turns in around.values() for turn in (*turns.before, *turns.after))})
         return self._evidence(
             best, Chains([*reversed(turns.before), middle, *turns.after] for middle, turns in around.items()), linked
         )
 
-    def _learn(self, ids: Iterable[int]) -> None:
-        """Find out which terms each of ``ids`` holds and how near it lies."""
+    def _learn_terms(self, ids: Iterable[int]) -> None:
+        """Find out which terms each of ``ids`` holds."""
         unknown = [memory_id for memory_id in ids if memory_id not in self._held]
-        self._held |= {memory_id: set() for memory_id in unknown}
-        for position, term_match in enumerate(self._found.query.term_matches if unknown else ()):
-            for memory_id in keyword.holders(self._connection, term_match, unknown):
-                self._held[memory_id].add(position)
-        if self._embedding is not None:
-            far = [memory_id for memory_id in unknown if memory_id not in self._nearness]
-            if far:
-                self._nearness |= meaning.nearness(self._connection, self._embedding, far)
+        if unknown:
+            self._held |= keyword.terms_held(self._connection, self._found.query, unknown)
+
+    def _learn_nearness(self, ids: Iterable[int]) -> None:
+        """Find out how near each of ``ids`` lies."""
+        unknown = [memory_id for memory_id in ids if memory_id not in self._nearness]
+        if unknown and self._embedding is not None:
+            self._nearness |= meaning.nearness(self._connection, self._embedding, unknown)
 
     def _links(self, best: list[int]) -> dict[int, dict[int, float]]:
         """Return for each memory linked with one of the best how much each of its links counts."""
@@ -166,18 +172,22 @@ class _Search:
     def _candidate(self, memory_id: int) -> Candidate:
         """Return the evidence for a memory by itself."""
         held, near = self._held[memory_id], self._nearness.get(memory_id)
-        return Candidate(
+        candidate = Candidate(
             id=memory_id,
             bm25=self._found.bm25.get(memory_id, self._bm25_least if held else 0.0),
-            matched=held - self._corrected,
-            lent=dict.fromkeys(held & self._corrected, CORRECTED),
+            matched=held,
             cosine=None if near is None else near.cosine,
         )
+        if self._corrected:
+            candidate.matched = held - self._corrected
+            candidate.lent = dict.fromkeys(held & self._corrected, CORRECTED)
+        return candidate
 
     def _evidence(self, best: list[int], chains: Chains, linked: dict[int, dict[int, float]]) -> Evidence:
         weight = self._signals.session
         glimpses = neighbours.glimpses(self._connection, chains.with_those_before(best))
         asking = {memory_id for memory_id, seen in glimpses.items() if seen.text is not None and form.asks(seen.text)}
+        self._learn_nearness(asking.union(best))
         times = {memory_id: (glimpses[memory_id].start, glimpses[memory_id].end) for memory_id in best}
         dated = DatedTerms(self._found.query.terms, self._mentions, times, self._signals.dates)
         wants_time = form.asks_when(self._text)
@@ -185,16 +195,21 @@ class _Search:
         for memory_id in best:
             terms, seen, before = self._held[memory_id], glimpses[memory_id], chains.before(memory_id)
             question = before if before in asking else None
-            nearby = [self._held[turn] for turn in chains.nearby(memory_id)]
-            lent = lent_by_turns(terms, nearby, () if question is None else self._held[question], weight)
+            lent: dict[int, float] = {}
+            if memory_id in chains:
+                nearby = [self._held[turn] for turn in chains.nearby(memory_id)]
+                lent = lent_by_turns(terms, nearby, () if question is None else self._held[question], weight)
             dated.lend(memory_id, terms, lent)
             asked = None if question is None else self._nearness.get(question)
             session = _session(seen, chains) if weight and self._mode != "semantic" else None
             factors = evidence.factors[memory_id] = self._factors(seen, session is not None, wants_time)
             candidate = self._candidate(memory_id)
-            candidate.lent, candidate.session = {**candidate.lent, **lent}, session
+            if lent:
+                candidate.lent = {**candidate.lent, **lent}
+            candidate.session = session
             candidate.answers = None if asked is None else asked.cosine
-            candidate.links = linked.get(memory_id, {})
+            if memory_id in linked:
+                candidate.links = linked[memory_id]
             candidate.factor = prod(factors.values())
             evidence.candidates.append(candidate)
         return evidence

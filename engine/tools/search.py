@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
+from functools import cache
 
 from engine.catalogue.memory import Memory
 from engine.catalogue.search import EXCERPT_CHARACTERS_MAX, SEARCH, Explanation, Hit, MemorySearch, SearchResult
@@ -13,7 +14,7 @@ from engine.protocol.moment import from_datetime
 from engine.recall import fusion
 from engine.recall.exact import is_exact
 from engine.recall.fusion import Mode, Ranked
-from engine.recall.highlight import MARK, highlight
+from engine.recall.highlight import MARK, Tokenize, highlight
 from engine.recall.query import parse
 from engine.store import embedding_models, memories
 from engine.store.database import Database
@@ -34,8 +35,9 @@ def search(database: Database, arguments: MemorySearch, request: Request) -> Sea
     ranked = fusion.fuse(evidence.candidates, evidence.corpus, mode, limit=arguments.limit)
     found = memories.get_many(database.connection, (entry.id for entry in ranked), database.now())
     sought = parse(arguments.query).sought if mode == "semantic" else evidence.found.query.sought
+    tokenize = cache(database.tokenize)  # each hit is shown by the same terms
     hits = [
-        _hit(database, arguments, evidence, entry, found[entry.id], sought)
+        _hit(tokenize, arguments, evidence, entry, found[entry.id], sought)
         for entry in ranked
         if entry.id in found and entry.score >= arguments.min_score
     ]
@@ -84,9 +86,9 @@ def _holds_all(evidence: Evidence) -> bool:
 
 
 def _hit(
-    database: Database, arguments: MemorySearch, evidence: Evidence, entry: Ranked, memory: Memory, sought: tuple[str, ...]
+    tokenize: Tokenize, arguments: MemorySearch, evidence: Evidence, entry: Ranked, memory: Memory, sought: tuple[str, ...]
 ) -> Hit:
-    highlights = highlight(memory.content, sought, database.tokenize)
+    highlights = highlight(memory.content, sought, tokenize)
     nearness = evidence.nearness.get(entry.id) if entry.semantic is not None else None
     hit = Hit(
         score=entry.score,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from engine.catalogue.memory import MemoryCreate, MemoryDelete
 from engine.protocol import Embedding, ErrorCode, Passage, RemoteError, Request
-from engine.recall.fusion import Spread
+from engine.recall.spread import Spread
 from engine.store import meaning, passages
 from engine.store.database import Database
 from engine.store.selection import Selection

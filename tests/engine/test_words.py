@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice, product
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from engine.store import keyword
 from engine.store.database import Database
 from engine.store.keyword import Found
 from engine.store.selection import Selection
+from engine.store.vocabulary import STEMS_READ_MAX
 from tests.engine.memory_rows import NOW, add
 
 
@@ -220,6 +222,23 @@ def test_a_slip_is_forgiven_though_somebody_else_made_it_too(database: Database)
     memory_id = add(database, "kubernetes")
 
     assert list(find(database, "kuberentes", workspace="default").bm25) == [memory_id]
+
+
+def test_a_slip_is_forgiven_though_thousands_of_words_begin_as_it_does(database: Database) -> None:
+    others = islice(product("bcdfghjklm", repeat=4), STEMS_READ_MAX + 1)
+    add(database, " ".join(f"adt{''.join(letters)}" for letters in others))
+    add(database, "Our database lives in PostgreSQL")
+
+    assert find(database, "adtabase").corrected == {"adtabase": ("database",)}
+
+
+def test_of_many_memories_it_is_told_which_terms_each_holds(library: Database) -> None:
+    query = parse("words deployed exactly by hand").with_stand_ins({"exactly": ("exact",)})
+
+    held = keyword.terms_held(library.connection, query, [1, 2, 3, 5, 999])
+
+    assert query.terms == ("words", "deployed", "exactly", "hand")
+    assert {1: set(), 2: {0, 1, 3}, 3: set(), 5: {0, 2}, 999: set()} == held
 
 
 def test_the_hidden_take_no_place_among_the_best(database: Database) -> None:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.recall.fusion import KEYWORD_CERTAINTY, Candidate, Corpus, Mode, Spread, fuse, inverse_frequency, semantic
+from engine.recall.fusion import KEYWORD_CERTAINTY, Candidate, Corpus, Mode, best, fuse, inverse_frequency, semantic
+from engine.recall.spread import Spread
 
 TERMS = 5
 MODES: tuple[Mode, ...] = ("keyword", "semantic", "hybrid")
@@ -38,6 +39,7 @@ def test_scores_are_in_range_and_the_order_does_not_depend_on_the_order_given(
 
     assert all(0 < entry.score <= 1 for entry in ranked)
     assert fuse(given_candidates, corpus, mode, limit=3) == ranked[:3]
+    assert best(given_candidates, corpus, mode, limit=3) == [entry.id for entry in ranked[:3]]
     assert sorted(ranked, key=lambda entry: (-entry.score, -entry.id)) == ranked
     for entry in ranked:
         assert all(part is None or 0 <= part <= 1 for part in (entry.coverage, entry.keyword, entry.semantic))

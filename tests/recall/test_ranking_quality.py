@@ -9,8 +9,9 @@ from __future__ import annotations
 import apsw
 import pytest
 
-from engine.recall.fusion import Candidate, Corpus, Mode, Ranked, Spread, fuse
+from engine.recall.fusion import Candidate, Corpus, Mode, Ranked, fuse
 from engine.recall.query import parse
+from engine.recall.spread import Spread
 
 MEMORIES = (
     "The office cat is called Biscuit and sleeps on the printer",
