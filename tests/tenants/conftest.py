@@ -65,8 +65,11 @@ class Node:
         """Return the process ids of the fork server's engines by tenant."""
         found = {}
         for child in psutil.Process(self.pid("engine.fork_server")).children():
-            line = " ".join(child.cmdline()).strip()
-            if line.startswith("engram engine ") and child.status() != psutil.STATUS_ZOMBIE:
+            try:
+                line = " ".join(child.cmdline()).strip()
+            except psutil.NoSuchProcess:  # it has just ended, reaped or not yet
+                continue
+            if line.startswith("engram engine "):
                 found[line.removeprefix("engram engine ").strip()] = child.pid
         return found
 
