@@ -36,10 +36,6 @@ _BEST_SELECTED = (
     " WHERE memories_fts MATCH ? AND {} ORDER BY fit DESC, m.id DESC LIMIT ?"
 )
 # The plus keeps the ids away from FTS5, which would otherwise run the whole MATCH once for each of them.
-_BM25_OF = (
-    f"SELECT rowid, -{BM25} FROM memories_fts"  # noqa: S608
-    " WHERE memories_fts MATCH ? AND +rowid IN (SELECT value FROM json_each(?))"
-)
 _HOLDERS = """
     SELECT j.key, f.rowid FROM json_each(?) AS j CROSS JOIN memories_fts AS f
     WHERE f.memories_fts MATCH j.value AND +f.rowid IN (SELECT value FROM json_each(?))
@@ -111,11 +107,6 @@ def best(connection: apsw.Connection, match: str, selection: Selection, *, limit
             return dict([(memory_id, fit) for memory_id, fit in fits.items() if memory_id in selected][:limit])
     rows = connection.execute(_BEST_SELECTED.format(condition), (match, *parameters, limit))
     return {row[0]: row[1] for row in rows}
-
-
-def bm25_of(connection: apsw.Connection, match: str, ids: Iterable[int]) -> dict[int, float]:
-    """Return the bm25 of given memories; those that do not match are left out."""
-    return {row[0]: row[1] for row in connection.execute(_BM25_OF, (match, _json(ids)))}
 
 
 def terms_held(connection: apsw.Connection, query: Query, ids: Iterable[int]) -> dict[int, frozenset[int]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from litestar import Request, Response, delete, get, post
 from litestar.di import NamedDependency
 
@@ -26,7 +25,7 @@ from engine.catalogue.history import (
 )
 from engine.catalogue.memory import Memory
 from gateway.api.conditions import etag, idempotency_key, if_match
-from gateway.api.parameters import check_names, parse_id
+from gateway.api.parameters import check_names, convert, parse_id
 from gateway.api.problem_schema import PROBLEMS
 from gateway.execution import Execution
 from tenants.registry.keys import Principal
@@ -42,8 +41,7 @@ async def list_versions(
 ) -> Versions:
     """List what a memory was before each change, newest first, the present version among them."""
     check_names(request, {"limit", "before"})
-    given = {name: value for name, value in (("limit", limit), ("before", before)) if value is not None}
-    arguments = msgspec.convert({"id": parse_id(memory_id), **given}, MemoryVersions, strict=False)
+    arguments = convert({"id": parse_id(memory_id), "limit": limit, "before": before}, MemoryVersions)
     result: Versions = await execution.run(request.user, VERSIONS, arguments)
     return result
 

@@ -37,7 +37,7 @@ from engine.catalogue.memory import MemoryId
 from engine.catalogue.operation import Arguments
 from gateway.api.conditions import idempotency_key
 from gateway.api.errors import invalid
-from gateway.api.parameters import check_names, parse_id
+from gateway.api.parameters import check_names, convert, parse_id
 from gateway.api.problem_schema import PROBLEMS
 from gateway.api.request import check_json
 from gateway.execution import Execution
@@ -91,7 +91,7 @@ async def unlink(
 ) -> Unlinked:
     """Remove the link of one type, ``related_to`` if not given, to another memory. A JSON body may say the same."""
     check_names(request, {"to_id", "edge_type"})
-    wanted = await _body(request, OldLink) or _convert({"to_id": to_id, "edge_type": edge_type}, OldLink)
+    wanted = await _body(request, OldLink) or convert({"to_id": to_id, "edge_type": edge_type}, OldLink)
     arguments = MemoryUnlink(from_id=parse_id(memory_id), to_id=wanted.to_id, edge_type=wanted.edge_type)
     result: Unlinked = await execution.run(request.user, UNLINK, arguments)
     return result
@@ -109,7 +109,7 @@ async def list_links(
     """List the links that begin or end at the memory, strongest first, also those that no longer hold."""
     check_names(request, {"edge_type", "direction", "limit"})
     given = {"id": parse_id(memory_id), "edge_type": edge_type, "direction": direction, "limit": limit}
-    result: LinkList = await execution.run(request.user, LINKS, _convert(given, MemoryLinks))
+    result: LinkList = await execution.run(request.user, LINKS, convert(given, MemoryLinks))
     return result
 
 
@@ -126,7 +126,7 @@ async def related(
     """Read the memories up to ``depth`` links away, nearest first."""
     check_names(request, {"depth", "edge_type", "direction", "limit"})
     given = {"id": parse_id(memory_id), "depth": depth, "edge_type": edge_type, "direction": direction, "limit": limit}
-    result: RelatedMemories = await execution.run(request.user, RELATED, _convert(given, MemoryRelated))
+    result: RelatedMemories = await execution.run(request.user, RELATED, convert(given, MemoryRelated))
     return result
 
 
@@ -143,7 +143,7 @@ async def find_path(
     """Find a shortest path to another memory. ``edge_type`` may be given several times."""
     check_names(request, {"to", "max_depth", "edge_type", "direction"}, repeatable={"edge_type"})
     given = {"to": to, "max_depth": max_depth, "edge_type": edge_type, "direction": direction}
-    wanted = _convert(given, PathWanted)
+    wanted = convert(given, PathWanted)
     arguments = MemoryFindPath(
         from_id=parse_id(memory_id),
         to_id=wanted.to,
@@ -153,11 +153,6 @@ async def find_path(
     )
     result: FoundPath = await execution.run(request.user, FIND_PATH, arguments)
     return result
-
-
-def _convert(given: dict[str, Any], kind: type[T]) -> T:
-    """Return what an address gave, as text, in the types of ``kind``."""
-    return msgspec.convert({name: value for name, value in given.items() if value is not None}, kind, strict=False)
 
 
 async def _body(request: Request[Any, Any, Any], kind: type[T]) -> T | None:

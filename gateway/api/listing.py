@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, get_args
 
-import msgspec
 from litestar import Request, get
 from litestar.di import NamedDependency
 from litestar.params import Parameter
 
 from engine.catalogue.memory import LIST, MemoryList, MemoryPage, SortBy
 from gateway.api.errors import invalid
-from gateway.api.parameters import check_names, flag, json_object
+from gateway.api.parameters import check_names, convert, flag, json_object
 from gateway.api.problem_schema import PROBLEMS
 from gateway.execution import Execution
 from tenants.registry.keys import Principal
@@ -47,8 +46,7 @@ async def list_memories(
     given |= {"limit": limit, "offset": offset} | _order(sort)
     if scope_type is not None or scope_id is not None:
         given["scope"] = {"type": scope_type or "global"} | ({} if scope_id is None else {"id": scope_id})
-    present = {name: value for name, value in given.items() if value is not None}
-    arguments = msgspec.convert(present, MemoryList, strict=False)
+    arguments = convert(given, MemoryList)
     arguments.filter = json_object("filter", filter_json)
     arguments.in_trash = flag("in_trash", in_trash)
     result: MemoryPage = await execution.run(request.user, LIST, arguments)
