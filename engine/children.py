@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import selectors
 import signal
 import socket
 import sys
@@ -17,8 +18,9 @@ import structlog
 
 from engine import main
 from engine.address import listen
+from engine.layout import engine_socket, tenant_folder
 from engine.protocol import ErrorCode, RemoteError
-from engine.protocol.processes import EngineProcess, Exited
+from engine.protocol.processes import EngineMemory, EngineProcess, Exited
 
 _log = structlog.get_logger()
 
@@ -26,20 +28,32 @@ HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 """The signals that the fork server handles and a child must not inherit handled."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Child:
     process: EngineProcess
     socket_path: Path
-    serving: int
-    """The pipe into which the engine writes a byte when it answers requests."""
+    serving: int | None
+    """The pipe into which the engine writes a byte when it answers requests; ``None`` once that is known."""
 
 
 class Children:
     """All engines of this node."""
 
-    def __init__(self, sockets: Path, *, let_go: Callable[[], None]) -> None:
-        """``sockets`` is the folder of the engines' sockets; ``let_go`` closes, in a child, what belongs to the parent."""
-        self._sockets = sockets
+    def __init__(
+        self,
+        data_folder: Path,
+        selector: selectors.BaseSelector,
+        *,
+        served: Callable[[EngineProcess], None],
+        let_go: Callable[[], None],
+    ) -> None:
+        """``served`` is told of engines that answer requests; ``let_go`` closes, in a child, what belongs to the parent.
+
+        Pipes are registered in ``selector`` with a callable as their data.
+        """
+        self._data_folder = data_folder
+        self._selector = selector
+        self._served = served
         self._let_go = let_go
         self._children: dict[str, _Child] = {}
 
@@ -57,13 +71,21 @@ class Children:
             os.kill(child.process.pid, number)  # it is ours and not reaped, so the number is still its own
         return child is not None
 
-    def fork(self, tenant: str, folder: Path) -> EngineProcess:
+    def measure(self, tenants: list[str]) -> list[EngineMemory]:
+        """Return how much memory each of these engines holds for itself, as far as they run."""
+        running = [self._children[tenant].process for tenant in tenants if tenant in self._children]
+        measured = [(process.tenant, _private_bytes(process.pid)) for process in running]
+        return [EngineMemory(tenant, private) for tenant, private in measured if private is not None]
+
+    def fork(self, tenant: str) -> EngineProcess:
         """Start the engine of one tenant, or return the one that runs; ``unavailable`` when the machine can't."""
         if (running := self._children.get(tenant)) is not None:
             return running.process
-        path = self._sockets / f"{tenant}.sock"
+        folder = tenant_folder(self._data_folder, tenant)
+        path = engine_socket(self._data_folder, tenant)
         settings = main.EngineSettings(tenant=tenant, folder=folder, parent=os.getpid())
         try:
+            (folder / "outbox").mkdir(mode=0o700, parents=True, exist_ok=True)
             with listen(path) as listening:
                 serving_read, serving_write = os.pipe()
                 try:
@@ -76,9 +98,10 @@ class Children:
         except OSError as error:
             _log.exception("fork_failed", tenant=tenant)
             raise RemoteError(ErrorCode.UNAVAILABLE, "the engine could not be started", retry_after=1) from error
-        process = EngineProcess(tenant, pid, time.time())
-        self._children[tenant] = _Child(process, path, serving_read)
-        return process
+        child = _Child(EngineProcess(tenant, pid, time.time()), path, serving_read)
+        self._children[tenant] = child
+        self._selector.register(serving_read, selectors.EVENT_READ, lambda: self._hear(child))
+        return child.process
 
     def reap(self) -> list[Exited]:
         """Return the engines that have ended since the last call."""
@@ -96,11 +119,22 @@ class Children:
             tenant = child.process.tenant
             del self._children[tenant]
             child.socket_path.unlink(missing_ok=True)
-            served = os.read(child.serving, 1) != b""
-            os.close(child.serving)
+            self._hear(child)
             status = os.waitstatus_to_exitcode(raw_status)
             _log.info("engine_exited", tenant=tenant, pid=pid, status=status)
-            exits.append(Exited(tenant, pid, status, served))
+            exits.append(Exited(tenant, pid, status, served=child.process.serving))
+
+    def _hear(self, child: _Child) -> None:
+        """Read the byte with which an engine says that it serves, or find that it has ended without."""
+        if child.serving is None:
+            return
+        self._selector.unregister(child.serving)
+        said = os.read(child.serving, 1)
+        os.close(child.serving)
+        child.serving = None
+        if said:
+            child.process.serving = True
+            self._served(child.process)
 
     def _fork(self, settings: main.EngineSettings, listening: socket.socket, serving_read: int, serving_write: int) -> int:
         # A signal to a child that still has our wake-up pipe would be taken for one to us.
@@ -126,7 +160,8 @@ class Children:
             # finalizer, when the number may long belong to the database.
             self._let_go()
             for child in self._children.values():
-                os.close(child.serving)
+                if child.serving is not None:
+                    os.close(child.serving)
             os.environ.clear()
             os.chdir(settings.folder)
             setproctitle.setproctitle(f"engram engine {settings.tenant}")
@@ -143,3 +178,14 @@ def _tell(serving: int) -> None:
     """Write the byte that says that the engine answers requests."""
     os.write(serving, b"1")
     os.close(serving)
+
+
+def _private_bytes(pid: int) -> int | None:
+    """Return what a process shares with no other, ``None`` if it has ended. Source: ``proc_pid_smaps(5)``."""
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return None
+    return sum(
+        1024 * int(line.split()[1]) for line in rollup.splitlines() if line.startswith(("Private_Clean:", "Private_Dirty:"))
+    )

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import gc
 import os
-import re
 import selectors
 import signal
 import socket
@@ -31,14 +30,12 @@ from engine.address import listen
 from engine.children import HANDLED, Children
 from engine.process import die_with_parent, raise_descriptor_limit
 from engine.protocol import ErrorCode, FrameDecoder, Hello, RemoteError, Reply, ReplyError, Request, encode_frame
-from engine.protocol.errors import invalid
 from engine.protocol.framing import FrameError
-from engine.protocol.processes import EngineProcess, EngineProcesses, Exited, Fork, Signal, Signalled
+from engine.protocol.processes import EngineProcess, EngineProcesses, Exited, Fork, Measure, Measured, Served, Signal, Signalled
 from engine.store.connection import preload
 
 _log = structlog.get_logger()
 
-_TENANT = re.compile(r"[a-z0-9_]{1,64}")
 _CONTROL_FRAME_BYTES_MAX = 64 * 1024
 _STOP_S = 15.0
 """How long engines may drain when the fork server is told to end; then they are killed."""
@@ -46,14 +43,14 @@ _STOP_S = 15.0
 
 @dataclass(frozen=True, kw_only=True)
 class ForkServerSettings:
-    """Where the control socket and the engines' sockets are."""
+    """Where everything is."""
 
-    run_folder: Path
+    data_folder: Path
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> ForkServerSettings:
         """Read ``ENGRAM_DATA_DIR``."""
-        return cls(run_folder=Path(environment.get("ENGRAM_DATA_DIR", "var")).resolve() / "run")
+        return cls(data_folder=Path(environment.get("ENGRAM_DATA_DIR", "var")).resolve())
 
 
 @dataclass(eq=False)
@@ -72,13 +69,13 @@ class ForkServer:
     """Forks and reaps engines until told to end."""
 
     def __init__(self, settings: ForkServerSettings) -> None:
-        self._listening = listen(settings.run_folder / "fork.sock")
+        self._listening = listen(settings.data_folder / "run" / "fork.sock")
         self._selector = selectors.DefaultSelector()
         self._wake_receiver, self._wake_sender = socket.socketpair()
         self._peers: set[_Peer] = set()
-        self._children = Children(settings.run_folder / "engines", let_go=self._let_go)
+        self._children = Children(settings.data_folder, self._selector, served=self._served, let_go=self._let_go)
         self._stop_at: float | None = None
-        self._methods = {"fork": self._fork, "list": self._list, "terminate": self._terminate}
+        self._methods = {"fork": self._fork, "list": self._list, "terminate": self._terminate, "measure": self._measure}
 
     def run(self) -> None:
         """Serve until SIGTERM, then end the engines and return."""
@@ -117,9 +114,12 @@ class ForkServer:
         for peer in self._peers:
             peer.connection.close()
 
-    def _tell_watchers(self, exited: Exited) -> None:
+    def _served(self, process: EngineProcess) -> None:
+        self._tell_watchers(Served(process.tenant, process.pid))
+
+    def _tell_watchers(self, event: Served | Exited) -> None:
         for peer in [peer for peer in self._peers if peer.watch_id is not None]:
-            self._send(peer, Reply(id=peer.watch_id or 0, chunk=msgspec.Raw(msgspec.msgpack.encode(exited))))
+            self._send(peer, Reply(id=peer.watch_id or 0, chunk=msgspec.Raw(msgspec.msgpack.encode(event))))
 
     # Peers
 
@@ -183,12 +183,13 @@ class ForkServer:
 
     def _fork(self, raw: msgspec.Raw) -> EngineProcess:
         arguments = msgspec.msgpack.decode(raw, type=Fork)
-        if not _TENANT.fullmatch(arguments.tenant):
-            raise invalid("tenant", "not a tenant's name")
-        return self._children.fork(arguments.tenant, Path(arguments.folder))
+        return self._children.fork(arguments.tenant)
 
     def _list(self, raw: msgspec.Raw) -> EngineProcesses:
         return EngineProcesses(self._children.processes())
+
+    def _measure(self, raw: msgspec.Raw) -> Measured:
+        return Measured(self._children.measure(msgspec.msgpack.decode(raw, type=Measure).tenants))
 
     def _terminate(self, raw: msgspec.Raw) -> Signalled:
         arguments = msgspec.msgpack.decode(raw, type=Signal)

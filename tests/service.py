@@ -16,7 +16,7 @@ from uuid import uuid4
 import httpx
 import psutil
 
-from tenants.host.folders import tenant_folder
+from engine.layout import tenant_folder
 
 ROOT = Path(__file__).parent.parent
 MODELS = Path(os.environ.get("ENGRAM_MODELS_DIR") or ROOT / "var" / "models")

@@ -9,7 +9,6 @@ class Fork(msgspec.Struct):
     """Method ``fork``: start an engine, or answer with the one that runs."""
 
     tenant: str
-    folder: str
 
 
 class EngineProcess(msgspec.Struct):
@@ -19,6 +18,8 @@ class EngineProcess(msgspec.Struct):
     pid: int
     started_at: float
     """Seconds since 1970."""
+    serving: bool = False
+    """Whether it has come so far as to answer requests."""
 
 
 class EngineProcesses(msgspec.Struct):
@@ -40,8 +41,43 @@ class Signalled(msgspec.Struct):
     signalled: bool
 
 
-class Exited(msgspec.Struct):
-    """A chunk of the endless answer to method ``watch``: an engine has ended and been reaped."""
+class Measure(msgspec.Struct):
+    """Method ``measure``: how much memory these engines hold. Ask for few at once: each takes about half a millisecond."""
+
+    tenants: list[str]
+
+
+class EngineMemory(msgspec.Struct):
+    """What one engine holds that no other process shares."""
+
+    tenant: str
+    private_bytes: int
+
+
+class Measured(msgspec.Struct):
+    """Result of method ``measure``; engines that have ended are left out."""
+
+    engines: list[EngineMemory]
+
+
+class Isolation(msgspec.Struct):
+    """Result of method ``isolation``: what confines the engines of this node."""
+
+    level: str
+    """``full``, ``partial`` or ``process``: all layers are there, some are missing, or none is."""
+    layers: dict[str, str]
+    """Each layer, with why it is missing; empty where it is there."""
+
+
+class Served(msgspec.Struct, tag_field="event", tag="served"):
+    """An engine answers requests from now on. A chunk of the endless answer to method ``watch``."""
+
+    tenant: str
+    pid: int
+
+
+class Exited(msgspec.Struct, tag_field="event", tag="exited"):
+    """An engine has ended and been reaped. The other chunk of that answer."""
 
     tenant: str
     pid: int

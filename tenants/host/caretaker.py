@@ -17,9 +17,9 @@ import structlog
 
 from engine.catalogue.lifecycle import HOUSEKEEP, Housekeep
 from engine.client import Client
+from engine.layout import tenant_folder
 from engine.protocol import ErrorCode, RemoteError
 from tenants.host import last_words
-from tenants.host.folders import tenant_folder
 
 _log = structlog.get_logger()
 

@@ -17,7 +17,7 @@ import structlog
 from engine.client import Client
 from engine.protocol import ErrorCode, RemoteError
 from engine.protocol.limits import DEADLINE_MAX_MS
-from engine.protocol.processes import EngineProcess, EngineProcesses, Exited, Fork
+from engine.protocol.processes import EngineProcess, EngineProcesses, Exited, Fork, Served
 
 _log = structlog.get_logger()
 
@@ -58,9 +58,13 @@ class ForkLink:
                 self._commands = None
             await asyncio.sleep(_RETRY_S)
 
-    async def fork(self, tenant: str, folder: Path) -> EngineProcess:
+    async def fork(self, tenant: str) -> EngineProcess:
         """Start an engine, or find it running."""
-        return await self._call("fork", Fork(tenant, str(folder)), EngineProcess)
+        return await self._call("fork", Fork(tenant), EngineProcess)
+
+    def _heard(self, event: Served | Exited) -> None:
+        if isinstance(event, Exited):
+            self._exited(event)
 
     async def _call(self, method: str, arguments: Any, result_type: type[T]) -> T:
         try:
@@ -77,16 +81,17 @@ class ForkLink:
             await Client.connect(self._path) as commands,
         ):
             # The watch is asked for before the list, so that no exit falls between the two.
-            exits = news.stream("watch", chunk_type=Exited, deadline_ms=DEADLINE_MAX_MS)
+            events: Any = Served | Exited
+            exits = news.stream("watch", chunk_type=events, deadline_ms=DEADLINE_MAX_MS)
             first = asyncio.ensure_future(anext(exits))
             await asyncio.sleep(0)
             try:
                 self._adopt((await commands.call("list", result_type=EngineProcesses)).engines)
                 self._commands = commands
                 self._connected.set()
-                self._exited(await first)
-                async for exited in exits:
-                    self._exited(exited)
+                self._heard(await first)
+                async for event in exits:
+                    self._heard(event)
             finally:
                 first.cancel()
                 with contextlib.suppress(asyncio.CancelledError, RemoteError, StopAsyncIteration):

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from engine.catalogue.lifecycle import DUE_BYTES_MAX, DUE_FILE, QUARANTINE_FILE, Due
-from tenants.host.folders import TENANT
+from engine.layout import TENANT
 
 _decoder = msgspec.json.Decoder(Due)
 

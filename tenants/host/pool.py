@@ -11,11 +11,11 @@ import structlog
 
 from engine.catalogue.lifecycle import HIBERNATE, Hibernate
 from engine.client import Client
+from engine.layout import engine_socket, tenant_folder
 from engine.protocol import ErrorCode, RemoteError
 from engine.protocol.errors import database_corrupt
 from engine.protocol.processes import EngineProcess, Exited
 from tenants.host.caretaker import Caretaker
-from tenants.host.folders import create_tenant_folder, tenant_folder
 from tenants.host.fork_link import ForkLink
 
 _log = structlog.get_logger()
@@ -59,7 +59,6 @@ class Pool:
 
     def __init__(self, data_folder: Path, *, idle_s: float) -> None:
         self._data_folder = data_folder
-        self._sockets = data_folder / "run" / "engines"
         self._idle_s = idle_s
         self._engines: dict[str, _Engine] = {}
         self._locks: dict[str, asyncio.Lock] = {}
@@ -90,7 +89,7 @@ class Pool:
         if engine is not None and not briefly and engine.idle_s < self._idle_s:
             engine.idle_s = self._idle_s
             engine.check_idle_at = time.monotonic() + self._idle_s
-        return self._sockets / f"{tenant}.sock"
+        return engine_socket(self._data_folder, tenant)
 
     async def hibernate_idle(self) -> None:
         """Look at the engines that are due, and end those that nobody has asked anything for the idle time."""
@@ -118,8 +117,7 @@ class Pool:
         if self.caretaker.is_set_aside(tenant, tenant_folder(self._data_folder, tenant)):
             raise database_corrupt()
         self._check_backoff(tenant)
-        folder = create_tenant_folder(self._data_folder, tenant)
-        process = await self.link.fork(tenant, folder)
+        process = await self.link.fork(tenant)
         self._engines.setdefault(tenant, self._running(process))
         self.starts += 1
         if (exited := self._exits_unmatched.pop(process.pid, None)) is not None:
@@ -129,7 +127,7 @@ class Pool:
         tenant = engine.process.tenant
         engine.check_idle_at = time.monotonic() + engine.idle_s
         try:
-            async with await Client.connect(self._sockets / f"{tenant}.sock") as client:
+            async with await Client.connect(engine_socket(self._data_folder, tenant)) as client:
                 engine.ending = True  # from here on, whoever needs it waits at the lock for the answer below
                 answer = await client.call(HIBERNATE.name, Hibernate(idle_s=engine.idle_s), result_type=HIBERNATE.result)
         except RemoteError as error:

@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from tenants.host.folders import TENANT
+from engine.layout import TENANT
 from tenants.replica.messages import ReplicaStatus
 
 

@@ -13,8 +13,8 @@ import pytest
 from engine.address import connect
 from engine.catalogue.memory import CREATE, GET, LIST, Memory, MemoryCreate, MemoryGet, MemoryList
 from engine.catalogue.statistics import STATS, MemoryStats
+from engine.layout import tenant_folder
 from engine.protocol import ErrorCode, RemoteError
-from tenants.host.folders import tenant_folder
 from tenants.router import Router
 from tests.service import wait_until
 from tests.tenants.conftest import OTHER, TENANT, Node

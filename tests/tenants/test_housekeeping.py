@@ -16,13 +16,19 @@ from hypothesis import strategies as st
 from engine.catalogue.lifecycle import DUE_BYTES_MAX, DUE_FILE, HOUSEKEEP, QUARANTINE_FILE, Due, Housekeep
 from engine.catalogue.memory import CREATE, MemoryCreate
 from engine.catalogue.statistics import STATS, MemoryStats
+from engine.layout import tenant_folder
 from engine.protocol import ErrorCode, RemoteError
 from engine.store.connection import open_reader, preload
 from tenants.host import last_words
 from tenants.host.caretaker import Caretaker
-from tenants.host.folders import create_tenant_folder, tenant_folder
 from tests.service import wait_until
 from tests.tenants.conftest import OTHER, TENANT, Node
+
+
+def made_folder(data_folder: Path, tenant: str) -> Path:
+    folder = tenant_folder(data_folder, tenant)
+    folder.mkdir(parents=True)
+    return folder
 
 
 def rows(node: Node, tenant: str) -> int:
@@ -169,7 +175,7 @@ def test_no_bytes_make_reading_them_fail(tmp_path_factory: pytest.TempPathFactor
 
 @pytest.mark.parametrize("words", [b'{"at":0}', b'{"at":-9223372036854775808}', b"nonsense", b'{"at":18446744073709551615}'])
 async def test_an_engine_that_asks_to_be_woken_for_ever_is_woken_once_a_minute(tmp_path: Path, words: bytes) -> None:
-    folder = create_tenant_folder(tmp_path, TENANT)
+    folder = made_folder(tmp_path, TENANT)
     (folder / DUE_FILE).write_bytes(words)
     woken = []
 
@@ -187,12 +193,12 @@ async def test_an_engine_that_asks_to_be_woken_for_ever_is_woken_once_a_minute(t
 
 
 async def test_an_erased_database_is_not_made_anew(tmp_path: Path) -> None:
-    folder = create_tenant_folder(tmp_path, TENANT)
+    folder = made_folder(tmp_path, TENANT)
     woken = []
 
     async def wake(tenant: str) -> Path:
         woken.append(tenant)
-        return create_tenant_folder(tmp_path, tenant)
+        return made_folder(tmp_path, tenant)
 
     caretaker = Caretaker(tmp_path, wake=wake, is_awake=lambda _: False)
     caretaker.ended(TENANT, folder, unknown_pause_s=0)
@@ -206,7 +212,7 @@ async def test_an_erased_database_is_not_made_anew(tmp_path: Path) -> None:
 
 async def test_nobody_in_quarantine_is_woken(tmp_path: Path) -> None:
     for tenant in (TENANT, OTHER):
-        create_tenant_folder(tmp_path, tenant)
+        made_folder(tmp_path, tenant)
     (tenant_folder(tmp_path, TENANT) / QUARANTINE_FILE).touch()
     woken = asyncio.Queue[str]()
 

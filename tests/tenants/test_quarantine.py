@@ -13,8 +13,8 @@ from engine.catalogue.lifecycle import DATABASE_CHECK, QUARANTINE_FILE, Database
 from engine.catalogue.memory import CREATE, GET, LIST, MemoryCreate, MemoryGet, MemoryList
 from engine.catalogue.statistics import STATS, MemoryStats
 from engine.catalogue.transfer import FILE, ExportFile
+from engine.layout import tenant_folder
 from engine.protocol import ErrorCode, RemoteError
-from tenants.host.folders import tenant_folder
 from tenants.router import Router
 from tests.service import wait_until
 from tests.tenants.conftest import OTHER, TENANT, Node
