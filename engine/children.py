@@ -1,12 +1,12 @@
-"""Engines as child processes: forked, listed, signalled, reaped. Belongs to the fork server's one thread."""
+"""Engines as child processes: forked, confined, listed, heard, signalled, reaped. Belongs to the fork server's one thread."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,9 +18,12 @@ import structlog
 
 from engine import main
 from engine.address import listen
-from engine.layout import engine_socket, tenant_folder
+from engine.layout import engine_socket
 from engine.protocol import ErrorCode, RemoteError
 from engine.protocol.processes import EngineMemory, EngineProcess, Exited
+from engine.sandbox import Confinement
+from engine.sandbox.users import UMASK, Folders, Service
+from engine.voices import Voice
 
 _log = structlog.get_logger()
 
@@ -34,6 +37,7 @@ class _Child:
     socket_path: Path
     serving: int | None
     """The pipe into which the engine writes a byte when it answers requests; ``None`` once that is known."""
+    voice: Voice
 
 
 class Children:
@@ -41,17 +45,23 @@ class Children:
 
     def __init__(
         self,
-        data_folder: Path,
+        settings: main.EnginesSettings,
+        confinement: Confinement,
+        service: Service | None,
         selector: selectors.BaseSelector,
         *,
         served: Callable[[EngineProcess], None],
         let_go: Callable[[], None],
     ) -> None:
-        """``served`` is told of engines that answer requests; ``let_go`` closes, in a child, what belongs to the parent.
+        """``service``: who may use the engines' sockets, ``None`` when engines have no users of their own.
 
-        Pipes are registered in ``selector`` with a callable as their data.
+        ``served`` is told of engines that answer requests; ``let_go`` closes, in a child, what belongs to the parent. Pipes are
+        registered in ``selector`` with a callable as their data.
         """
-        self._data_folder = data_folder
+        self._settings = settings
+        self._confinement = confinement
+        self._service = service
+        self._folders = Folders(settings.data_folder, service)
         self._selector = selector
         self._served = served
         self._let_go = let_go
@@ -81,26 +91,28 @@ class Children:
         """Start the engine of one tenant, or return the one that runs; ``unavailable`` when the machine can't."""
         if (running := self._children.get(tenant)) is not None:
             return running.process
-        folder = tenant_folder(self._data_folder, tenant)
-        path = engine_socket(self._data_folder, tenant)
-        settings = main.EngineSettings(tenant=tenant, folder=folder, parent=os.getpid())
+        path = engine_socket(self._settings.data_folder, tenant)
+        pipes: list[int] = []
         try:
-            (folder / "outbox").mkdir(mode=0o700, parents=True, exist_ok=True)
+            settings = main.EngineSettings(tenant, self._folders.prepare(tenant), os.getpid(), self._settings)
             with listen(path) as listening:
-                serving_read, serving_write = os.pipe()
-                try:
-                    pid = self._fork(settings, listening, serving_read, serving_write)
-                except BaseException:
-                    os.close(serving_read)
-                    raise
-                finally:
-                    os.close(serving_write)
+                if self._service is not None:
+                    os.chown(path, self._service.uid, self._service.gid)
+                pipes += os.pipe2(os.O_CLOEXEC)
+                pipes += os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)  # an engine that is not heard goes on
+                pid = self._fork(settings, listening, pipes)
         except OSError as error:
             _log.exception("fork_failed", tenant=tenant)
+            for descriptor in pipes[::2]:
+                os.close(descriptor)
             raise RemoteError(ErrorCode.UNAVAILABLE, "the engine could not be started", retry_after=1) from error
-        child = _Child(EngineProcess(tenant, pid, time.time()), path, serving_read)
+        finally:
+            for descriptor in pipes[1::2]:
+                os.close(descriptor)
+        child = _Child(EngineProcess(tenant, pid, time.time()), path, pipes[0], Voice(tenant, pipes[2]))
         self._children[tenant] = child
-        self._selector.register(serving_read, selectors.EVENT_READ, lambda: self._hear(child))
+        self._selector.register(pipes[0], selectors.EVENT_READ, lambda: self._hear_whether_it_serves(child))
+        self._selector.register(pipes[2], selectors.EVENT_READ, lambda: self._hear(child.voice))
         return child.process
 
     def reap(self) -> list[Exited]:
@@ -119,12 +131,12 @@ class Children:
             tenant = child.process.tenant
             del self._children[tenant]
             child.socket_path.unlink(missing_ok=True)
-            self._hear(child)
+            self._hear_whether_it_serves(child)
             status = os.waitstatus_to_exitcode(raw_status)
             _log.info("engine_exited", tenant=tenant, pid=pid, status=status)
             exits.append(Exited(tenant, pid, status, served=child.process.serving))
 
-    def _hear(self, child: _Child) -> None:
+    def _hear_whether_it_serves(self, child: _Child) -> None:
         """Read the byte with which an engine says that it serves, or find that it has ended without."""
         if child.serving is None:
             return
@@ -136,19 +148,23 @@ class Children:
             child.process.serving = True
             self._served(child.process)
 
-    def _fork(self, settings: main.EngineSettings, listening: socket.socket, serving_read: int, serving_write: int) -> int:
+    def _hear(self, voice: Voice) -> None:
+        if not voice.listen():
+            self._selector.unregister(voice.pipe)
+            os.close(voice.pipe)
+
+    def _fork(self, settings: main.EngineSettings, listening: socket.socket, pipes: list[int]) -> int:
         # A signal to a child that still has our wake-up pipe would be taken for one to us.
         signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
         try:
             pid = os.fork()
             if pid == 0:
-                os.close(serving_read)
-                self._become_engine(settings, listening, serving_write)
+                self._become_engine(settings, listening, serving=pipes[1], voice=pipes[3])
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
         return pid
 
-    def _become_engine(self, settings: main.EngineSettings, listening: socket.socket, serving: int) -> NoReturn:
+    def _become_engine(self, settings: main.EngineSettings, listening: socket.socket, *, serving: int, voice: int) -> NoReturn:
         """Drop everything of the fork server's and serve one tenant."""
         status = 1
         try:
@@ -156,22 +172,38 @@ class Children:
             for number in HANDLED:
                 signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
-            # Closed through their objects: a descriptor closed behind an object's back would be closed again by its
-            # finalizer, when the number may long belong to the database.
+            os.setsid()  # which the kernel shares the processor by
             self._let_go()
-            for child in self._children.values():
-                if child.serving is not None:
-                    os.close(child.serving)
+            _speak_through(voice)
+            _close_all_but(listening.fileno(), serving)
             os.environ.clear()
-            os.chdir(settings.folder)
+            os.umask(0o077 if self._service is None else UMASK)
             setproctitle.setproctitle(f"engram engine {settings.tenant}")
-            main.run(settings, listening, serving=lambda: _tell(serving))
+            main.run(settings, self._confinement, listening, serving=lambda: _tell(serving))
             status = 0
         except BaseException as error:
             _log.error("engine_failed", tenant=settings.tenant, error=type(error).__name__, exc_info=error)
         finally:
-            sys.stdout.flush()
             os._exit(status)
+
+
+def _speak_through(voice: int) -> None:
+    """Make ``voice`` this process's standard output and error; it has no input."""
+    nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    for source, target in ((nothing, 0), (voice, 1), (voice, 2)):
+        os.dup2(source, target)
+
+
+def _close_all_but(*kept: int) -> None:
+    """Close every descriptor but the standard ones and ``kept``.
+
+    What Python objects hold must have been closed through them: closed behind an object's back, the number would be closed
+    again by its finalizer, when it may long belong to the database.
+    """
+    for descriptor in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
+        if descriptor > 2 and descriptor not in kept:
+            with contextlib.suppress(OSError):  # that of the listing itself
+                os.close(descriptor)
 
 
 def _tell(serving: int) -> None:

@@ -3,9 +3,10 @@
 A fork copies memory, so this process must never hold a secret, and a lock held by another thread would stay locked in the
 child, so it must never start a thread. It therefore has no event loop of asyncio's: ``selectors``, and frames by hand.
 
-It answers ``fork``, ``list``, ``terminate`` and ``watch`` (``engine.protocol.processes``) on ``run/fork.sock`` to processes of
-its own user and of root. When it ends, its engines get SIGTERM, and it waits for them; when it is killed, the kernel tells
-them (PDEATHSIG).
+It answers ``fork``, ``list``, ``measure``, ``terminate``, ``isolation`` and ``watch`` (``engine.protocol.processes``) on
+``run/fork.sock`` to processes of root and of the user that the service runs as. Started by root it stays root, with no more of
+its powers than it takes to give each engine a user of its own. When it ends, its engines get SIGTERM, and it waits for them;
+when it is killed, the kernel tells them (PDEATHSIG).
 """
 
 from __future__ import annotations
@@ -28,10 +29,24 @@ import structlog
 from engine import log
 from engine.address import listen
 from engine.children import HANDLED, Children
+from engine.fork_server_settings import ForkServerSettings
 from engine.process import die_with_parent, raise_descriptor_limit
 from engine.protocol import ErrorCode, FrameDecoder, Hello, RemoteError, Reply, ReplyError, Request, encode_frame
 from engine.protocol.framing import FrameError
-from engine.protocol.processes import EngineProcess, EngineProcesses, Exited, Fork, Measure, Measured, Served, Signal, Signalled
+from engine.protocol.processes import (
+    EngineProcess,
+    EngineProcesses,
+    Exited,
+    Fork,
+    Isolation,
+    Measure,
+    Measured,
+    Served,
+    Signal,
+    Signalled,
+)
+from engine.sandbox import LEVELS, Confinement, cgroups, find_out, privileges
+from engine.sandbox.users import Service, service_of
 from engine.store.connection import preload
 
 _log = structlog.get_logger()
@@ -41,16 +56,23 @@ _STOP_S = 15.0
 """How long engines may drain when the fork server is told to end; then they are killed."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ForkServerSettings:
-    """Where everything is."""
+_POWERS_KEPT = frozenset(
+    {
+        privileges.CHOWN,
+        privileges.DAC_OVERRIDE,
+        privileges.FOWNER,
+        privileges.FSETID,
+        privileges.KILL,
+        privileges.SETGID,
+        privileges.SETUID,
+        privileges.SYS_CHROOT,
+        privileges.SYS_PTRACE,  # to read how much memory an engine of another user holds
+    }
+)
 
-    data_folder: Path
 
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> ForkServerSettings:
-        """Read ``ENGRAM_DATA_DIR``."""
-        return cls(data_folder=Path(environment.get("ENGRAM_DATA_DIR", "var")).resolve())
+class TooLittleIsolation(Exception):
+    """This machine confines engines less than the settings ask for."""
 
 
 @dataclass(eq=False)
@@ -68,14 +90,29 @@ class _Peer:
 class ForkServer:
     """Forks and reaps engines until told to end."""
 
-    def __init__(self, settings: ForkServerSettings) -> None:
-        self._listening = listen(settings.data_folder / "run" / "fork.sock")
+    def __init__(
+        self, settings: ForkServerSettings, confinement: Confinement, isolation: Isolation, service: Service | None
+    ) -> None:
+        self._isolation = isolation
+        self._peers_allowed = {0, os.geteuid()} | ({service.uid} if service else set())
+        path = settings.engines.data_folder / "run" / "fork.sock"
+        self._listening = listen(path)
+        if service is not None:
+            os.chown(path, service.uid, service.gid)
         self._selector = selectors.DefaultSelector()
         self._wake_receiver, self._wake_sender = socket.socketpair()
         self._peers: set[_Peer] = set()
-        self._children = Children(settings.data_folder, self._selector, served=self._served, let_go=self._let_go)
+        self._children = Children(
+            settings.engines, confinement, service, self._selector, served=self._served, let_go=self._let_go
+        )
         self._stop_at: float | None = None
-        self._methods = {"fork": self._fork, "list": self._list, "terminate": self._terminate, "measure": self._measure}
+        self._methods = {
+            "fork": self._fork,
+            "list": self._list,
+            "terminate": self._terminate,
+            "measure": self._measure,
+            "isolation": self._tell_isolation,
+        }
 
     def run(self) -> None:
         """Serve until SIGTERM, then end the engines and return."""
@@ -130,7 +167,7 @@ class ForkServer:
             return
         credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         _, uid, _ = struct.unpack("3i", credentials)
-        if uid not in (0, os.geteuid()):
+        if uid not in self._peers_allowed:
             _log.warning("peer_refused", uid=uid)
             connection.close()
             return
@@ -147,7 +184,7 @@ class ForkServer:
                 raise ConnectionError("closed")
             for frame in peer.decoder.feed(data):
                 self._answer(peer, msgspec.msgpack.decode(frame, type=Request))
-        except (OSError, FrameError, msgspec.DecodeError):
+        except (OSError, FrameError, ValueError, RecursionError):
             self._drop(peer)
 
     def _answer(self, peer: _Peer, request: Request) -> None:
@@ -191,6 +228,9 @@ class ForkServer:
     def _measure(self, raw: msgspec.Raw) -> Measured:
         return Measured(self._children.measure(msgspec.msgpack.decode(raw, type=Measure).tenants))
 
+    def _tell_isolation(self, raw: msgspec.Raw) -> Isolation:
+        return self._isolation
+
     def _terminate(self, raw: msgspec.Raw) -> Signalled:
         arguments = msgspec.msgpack.decode(raw, type=Signal)
         return Signalled(self._children.signal(arguments.tenant, signal.SIGKILL if arguments.force else signal.SIGTERM))
@@ -212,9 +252,17 @@ def serve(environment: Mapping[str, str]) -> None:
     raise_descriptor_limit()
     preload()
     _check_single_threaded()
+    service = service_of(settings.user)
+    confinement, isolation = find_out(own_users=service is not None)
+    _log.info("isolation", level=isolation.level, missing={layer: why for layer, why in isolation.layers.items() if why})
+    if LEVELS.index(isolation.level) < LEVELS.index(settings.isolation_min):
+        raise TooLittleIsolation(f"engines would be confined at level {isolation.level}, not {settings.isolation_min}")
+    isolation.layers |= cgroups.enter(settings.engines.data_folder, memory_max_mb=settings.engines_memory_hard_mb)
+    if service is not None:
+        privileges.keep_only(_POWERS_KEPT)
     gc.collect()
     gc.freeze()  # what every engine shares is never touched by its collector, so its pages stay shared
-    ForkServer(settings).run()
+    ForkServer(settings, confinement, isolation, service).run()
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 """Logging of every process: one JSON object per line on standard output. What tenants store is never in it.
 
-Tracebacks are logged without the values of variables, for the same reason.
+Tracebacks are logged without the values of variables, for the same reason. A line that can't be written, because nobody reads
+any more or the disk is full, is lost: it must not fail what it tells of.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 from collections.abc import Callable, MutableMapping
 from typing import Any
 
@@ -30,7 +33,7 @@ def configure(program: str) -> None:
             structlog.processors.JSONRenderer(serializer=_encode),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.BytesLoggerFactory(),
+        logger_factory=_Lines,
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(handlers=[_ToStructlog()], level=logging.WARNING, force=True)
@@ -39,6 +42,20 @@ def configure(program: str) -> None:
 
 def _encode(event: Any, default: Callable[[Any], Any] = repr, **_: Any) -> bytes:
     return msgspec.json.encode(event, enc_hook=default)
+
+
+class _Lines:
+    """Writes lines to standard output, each at once."""
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def msg(self, line: bytes) -> None:
+        """Write one line."""
+        with contextlib.suppress(OSError):
+            os.write(1, line + b"\n")
+
+    debug = info = warning = error = critical = exception = fatal = msg
 
 
 class _ToStructlog(logging.Handler):

@@ -1,8 +1,9 @@
 """One engine: a forked process that serves one tenant's database on a socket that it inherited.
 
-It starts by taking the lock of its folder, so that a database never has two engines, whatever became of their parents. It
-ends on SIGTERM, when its parent dies, or when the host finds it idle: it finishes what is in flight, writes what it had
-buffered, closes the database, leaves word of when to be woken and exits 0.
+It makes what it may not make later, has itself confined to its folder, and only then looks at a file. It takes the lock of its
+folder, so that a database never has two engines, whatever became of their parents. It ends on SIGTERM, when its parent dies, or
+when the host finds it idle: it finishes what is in flight, writes what it had buffered, closes the database, leaves word of
+when to be woken and exits 0.
 
 A file that turns out to be damaged is set aside (``engine.store.quarantine``): whatever is in flight is refused, nothing more
 is written, and the engine ends. The host starts none for it again.
@@ -27,11 +28,14 @@ from engine.catalogue.lifecycle import DATABASE_CHECK, HIBERNATE, CheckReport, H
 from engine.dispatch import EngineDispatcher
 from engine.folder import FolderLock, forget_due, leave_due
 from engine.housekeeper import Housekeeper
-from engine.process import die_with_parent, stop_event
+from engine.layout import tenant_folder
+from engine.process import stop_event
 from engine.protocol import Hello, Request
 from engine.protocol.errors import database_corrupt
+from engine.sandbox import Box, Confinement
 from engine.service import Dispatcher, Methods, Responder, Service
 from engine.store import housekeeping, integrity, passages
+from engine.store.connection import seed_randomness
 from engine.store.database import Database
 from engine.store.quarantine import Quarantine, is_damage
 from engine.tools import HANDLERS
@@ -43,37 +47,56 @@ _LOCK_WAIT_S = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
+class EnginesSettings:
+    """What all engines of a node share."""
+
+    data_folder: Path
+    memory_max_mb: int
+    """What one engine may take for itself."""
+
+
+@dataclass(frozen=True)
 class EngineSettings:
     """What one engine needs to know."""
 
     tenant: str
-    """The database's name, for the log only."""
+    user: int | None
+    """The tenant's user, ``None`` where engines have none of their own."""
     parent: int
     """Process id of the fork server: an engine never outlives it."""
-    folder: Path
-    """Holds ``memory.db`` and everything else this engine may touch."""
+    shared: EnginesSettings
 
 
-def run(settings: EngineSettings, listening: socket.socket, *, serving: Callable[[], None]) -> None:
+def run(settings: EngineSettings, confinement: Confinement, listening: socket.socket, *, serving: Callable[[], None]) -> None:
     """Serve until told to end, and call ``serving`` once requests are answered.
 
     Called in the forked child, which has no other thread and no running loop.
     """
-    die_with_parent(settings.parent)
     log.configure("engine")
-    structlog.contextvars.bind_contextvars(tenant=settings.tenant)
-    with FolderLock(settings.folder, wait_s=_LOCK_WAIT_S):
-        quarantine = Quarantine(settings.folder)
-        forget_due(settings.folder)
-        if not quarantine.is_active:  # otherwise it came about while we were being started
-            _run_database(settings.folder, listening, quarantine, serving)
+    with asyncio.Runner() as runner:
+        runner.get_loop()  # its descriptors can't be made in the box
+        seed_randomness()
+        box = Box(
+            folder=tenant_folder(settings.shared.data_folder, settings.tenant),
+            user=settings.user,
+            memory_max_mb=settings.shared.memory_max_mb,
+            parent=settings.parent,
+        )
+        folder = confinement.apply(box)
+        with FolderLock(folder, wait_s=_LOCK_WAIT_S):
+            quarantine = Quarantine(folder)
+            forget_due(folder)
+            if not quarantine.is_active:  # otherwise it came about while we were being started
+                _run_database(runner, folder, listening, quarantine, serving)
 
 
-def _run_database(folder: Path, listening: socket.socket, quarantine: Quarantine, serving: Callable[[], None]) -> None:
+def _run_database(
+    runner: asyncio.Runner, folder: Path, listening: socket.socket, quarantine: Quarantine, serving: Callable[[], None]
+) -> None:
     """Serve the database and leave word of when to be woken. One that turns out to be damaged is set aside."""
     try:
         with Database(folder / "memory.db") as database:
-            asyncio.run(_serve(database, listening, quarantine, serving))
+            runner.run(_serve(database, listening, quarantine, serving))
             if quarantine.is_active:
                 database.abandon()
                 return
@@ -117,7 +140,7 @@ async def _serve(database: Database, listening: socket.socket, quarantine: Quara
 
     handlers: dict[str, Any] = {**HANDLERS, HIBERNATE.name: hibernate}
     housekeeper = Housekeeper(database, failed=lambda error: turns.failure(error, "housekeeping"))
-    turns = EngineDispatcher(database, handlers, damaged=damaged, written=housekeeper.plan)
+    turns = EngineDispatcher(database, handlers, damaged=damaged, written=housekeeper.plan, start_over=stop.set)
     service = Service(_Front(turns, Methods({DATABASE_CHECK.name: check})), listening, hello=hello)
     with housekeeper:
         async with service:

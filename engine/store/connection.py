@@ -6,6 +6,7 @@ and not a wrong answer. sqlite-vec is loaded. A commit is on the disk before it 
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import apsw
@@ -28,18 +29,30 @@ SQLITE_VERSION_MIN = 3_051_003
 """3.7.0 to 3.51.2 can lose a commit when a second connection checkpoints while another writes."""
 
 
+_preloaded: list[apsw.Connection] = []
+
+
 def preload() -> None:
     """Load every extension once, so that later connections of this process and its forks need no file but their own."""
     if apsw.SQLITE_VERSION_NUMBER < SQLITE_VERSION_MIN:
         raise RuntimeError(f"SQLite {apsw.sqlite_lib_version()} can lose commits; at least 3.51.3 is needed")
+    # Kept open for good: with its last connection the library would go, and a sandbox can't load it again.
     connection = apsw.Connection(":memory:")
-    try:
-        if CHECKSUM_VFS not in apsw.vfs_names():
-            apsw.sqlite_extra.load(connection, "cksumvfs")
-        _load_vectors(connection)
-        connection.execute("CREATE VIRTUAL TABLE warm USING fts5 (word); SELECT vec_version()")
-    finally:
-        connection.close()
+    _preloaded.append(connection)
+    if CHECKSUM_VFS not in apsw.vfs_names():
+        apsw.sqlite_extra.load(connection, "cksumvfs")
+    _load_vectors(connection)
+    connection.execute("CREATE VIRTUAL TABLE warm USING fts5 (word); SELECT vec_version()")
+
+
+def seed_randomness() -> None:
+    """Have SQLite draw its random numbers anew in this process, from the system.
+
+    It does so at the first file that it opens after a fork, and where it can't open ``/dev/urandom`` it takes the time of day
+    instead.
+    """
+    apsw.Connection(os.devnull, flags=apsw.SQLITE_OPEN_READONLY).close()
+    apsw.randomness(1)
 
 
 def open_writer(path: Path) -> apsw.Connection:

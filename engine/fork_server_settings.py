@@ -1,0 +1,48 @@
+"""What the fork server is told from outside."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.main import EnginesSettings
+from engine.sandbox.limits import MEGABYTE
+
+_HARD_LIMIT_PERCENT = 125
+"""Of the memory that engines are meant to take together: past it the kernel takes one of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForkServerSettings:
+    """What the fork server needs to know."""
+
+    engines: EnginesSettings
+    engines_memory_max_mb: int | None
+    """Of all engines together; ``None`` for what the machine has."""
+    isolation_min: str
+    """The least level of isolation to go on with: ``process``, ``partial`` or ``full``."""
+    user: str | None
+    """Whom the other programs run as; ``None`` for the user of this one."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> ForkServerSettings:
+        """Read ``ENGRAM_DATA_DIR``, ``ENGRAM_ENGINE_MEMORY_MAX_MB``, ``ENGRAM_ENGINES_MEMORY_MAX_MB``, ``ENGRAM_ISOLATION`` and
+        ``ENGRAM_USER``."""
+        memory_max_mb = environment.get("ENGRAM_ENGINES_MEMORY_MAX_MB")
+        return cls(
+            engines=EnginesSettings(
+                data_folder=Path(environment.get("ENGRAM_DATA_DIR", "var")).resolve(),
+                memory_max_mb=int(environment.get("ENGRAM_ENGINE_MEMORY_MAX_MB") or 1024),
+            ),
+            engines_memory_max_mb=int(memory_max_mb) if memory_max_mb else None,
+            isolation_min=environment.get("ENGRAM_ISOLATION") or "process",
+            user=environment.get("ENGRAM_USER") or None,
+        )
+
+    @property
+    def engines_memory_hard_mb(self) -> int:
+        """At which the kernel takes an engine: more than they are meant to take together, and no more than there is."""
+        machine_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MEGABYTE
+        return min(machine_mb, (self.engines_memory_max_mb or machine_mb) * _HARD_LIMIT_PERCENT // 100)

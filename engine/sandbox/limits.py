@@ -1,0 +1,40 @@
+"""What one engine may use of the machine: memory, descriptors, threads; and no core dumps, which would hold what it knows."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+MEGABYTE = 1024 * 1024
+
+DESCRIPTORS_MAX = 1024
+"""A connection takes one, an export three; a gateway keeps one connection to each engine and one for each transfer."""
+
+THREADS_MAX = 64
+"""Of one user, and so only where the engine has a user of its own."""
+
+OOM_SCORE = 500
+"""When memory runs out, the kernel ends an engine before the parts that all tenants share: an engine comes back."""
+
+
+def apply(*, memory_max_mb: int, own_user: bool) -> None:
+    """Limit this process. ``memory_max_mb`` is what it may take beyond what it was forked with."""
+    here = _address_space_bytes() + memory_max_mb * MEGABYTE
+    for kind, limit in (
+        (resource.RLIMIT_AS, here),
+        (resource.RLIMIT_NOFILE, DESCRIPTORS_MAX),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_MEMLOCK, 0),
+        (resource.RLIMIT_MSGQUEUE, 0),
+        (resource.RLIMIT_RTPRIO, 0),
+        *([(resource.RLIMIT_NPROC, THREADS_MAX)] if own_user else []),
+    ):
+        _, hard = resource.getrlimit(kind)
+        allowed = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(kind, (allowed, allowed))
+    Path("/proc/self/oom_score_adj").write_text(f"{OOM_SCORE}\n")
+
+
+def _address_space_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return pages * resource.getpagesize()
