@@ -1,11 +1,13 @@
 """Checks a database in a process of its own, while no engine serves it: ``python -m engine.check FOLDER [--release]``.
 
-It takes the folder's lock, so that no engine starts meanwhile, changes nothing, and prints its report as one JSON object.
-With ``--release``, a database in quarantine that is found sound is let out. Exit status: 0 sound, 1 not, 2 could not check.
+It confines itself as an engine is, because it reads what an engine has left. It takes the folder's lock, so that no engine
+starts meanwhile, changes nothing, and prints its report as one JSON object. With ``--release``, a database in quarantine that
+is found sound is let out. Exit status: 0 sound, 1 not, 2 could not check.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -15,11 +17,16 @@ import msgspec
 from engine import log
 from engine.catalogue.lifecycle import CheckReport
 from engine.folder import FolderInUse, FolderLock
+from engine.sandbox import Box, find_out
+from engine.sandbox.users import service_of
 from engine.store import integrity
 from engine.store.checkpoint import examine
-from engine.store.connection import open_reader, preload
+from engine.store.connection import open_reader, preload, seed_randomness
 from engine.store.quarantine import Quarantine, is_damage
 from engine.store.wal import LogDamaged
+
+_MEMORY_MAX_MB = 2048
+"""SQLite's check of a large file keeps a note of each page."""
 
 
 def check(path: Path) -> CheckReport:
@@ -40,11 +47,19 @@ def check(path: Path) -> CheckReport:
     return report
 
 
+def _confined(folder: Path) -> Path:
+    """Confine this process to ``folder``, as its owner if it may be; return where it finds it then."""
+    user = folder.stat().st_uid if service_of(None) is not None else None
+    confinement, _ = find_out(own_users=user is not None)
+    seed_randomness()
+    return confinement.apply(Box(folder=folder, user=user, memory_max_mb=_MEMORY_MAX_MB, parent=os.getppid()))
+
+
 def main(arguments: list[str]) -> int:
     """Check one folder and return the exit status."""
     log.configure("check")
     preload()
-    folder = Path(arguments[0])
+    folder = _confined(Path(arguments[0]))
     try:
         with FolderLock(folder, wait_s=0):
             report = check(folder / "memory.db")

@@ -34,6 +34,7 @@ from engine.process import die_with_parent, raise_descriptor_limit
 from engine.protocol import ErrorCode, FrameDecoder, Hello, RemoteError, Reply, ReplyError, Request, encode_frame
 from engine.protocol.framing import FrameError
 from engine.protocol.processes import (
+    ISOLATION_LEVELS,
     EngineProcess,
     EngineProcesses,
     Exited,
@@ -45,7 +46,7 @@ from engine.protocol.processes import (
     Signal,
     Signalled,
 )
-from engine.sandbox import LEVELS, Confinement, cgroups, find_out, privileges
+from engine.sandbox import Confinement, cgroups, find_out, privileges
 from engine.sandbox.users import Service, service_of
 from engine.store.connection import preload
 
@@ -255,7 +256,7 @@ def serve(environment: Mapping[str, str]) -> None:
     service = service_of(settings.user)
     confinement, isolation = find_out(own_users=service is not None)
     _log.info("isolation", level=isolation.level, missing={layer: why for layer, why in isolation.layers.items() if why})
-    if LEVELS.index(isolation.level) < LEVELS.index(settings.isolation_min):
+    if ISOLATION_LEVELS.index(isolation.level) < ISOLATION_LEVELS.index(settings.isolation_min):
         raise TooLittleIsolation(f"engines would be confined at level {isolation.level}, not {settings.isolation_min}")
     isolation.layers |= cgroups.enter(settings.engines.data_folder, memory_max_mb=settings.engines_memory_hard_mb)
     if service is not None:

@@ -28,15 +28,17 @@ class ForkServerSettings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> ForkServerSettings:
-        """Read ``ENGRAM_DATA_DIR``, ``ENGRAM_ENGINE_MEMORY_MAX_MB``, ``ENGRAM_ENGINES_MEMORY_MAX_MB``, ``ENGRAM_ISOLATION`` and
-        ``ENGRAM_USER``."""
+        """Read ``ENGRAM_DATA_DIR``, ``ENGRAM_ENGINE_MEMORY_MAX_MB``, ``ENGRAM_ENGINES_MEMORY_MAX_MB``,
+        ``ENGRAM_DISK_RESERVE_MB``, ``ENGRAM_ISOLATION`` and ``ENGRAM_USER``."""
         memory_max_mb = environment.get("ENGRAM_ENGINES_MEMORY_MAX_MB")
+        disk_reserve_mb = environment.get("ENGRAM_DISK_RESERVE_MB")
         return cls(
             engines=EnginesSettings(
                 data_folder=Path(environment.get("ENGRAM_DATA_DIR", "var")).resolve(),
                 memory_max_mb=int(environment.get("ENGRAM_ENGINE_MEMORY_MAX_MB") or 1024),
+                disk_reserve_bytes=int(float(disk_reserve_mb) * MEGABYTE) if disk_reserve_mb else None,
             ),
-            engines_memory_max_mb=int(memory_max_mb) if memory_max_mb else None,
+            engines_memory_max_mb=int(float(memory_max_mb)) if memory_max_mb else None,
             isolation_min=environment.get("ENGRAM_ISOLATION") or "process",
             user=environment.get("ENGRAM_USER") or None,
         )

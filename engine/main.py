@@ -16,6 +16,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,10 @@ _LOCK_WAIT_S = 20.0
 """How long a new engine waits for the one before it to finish draining."""
 
 
+_CHECKS_MAX = 2
+"""Threads beside the one that serves: nothing but checks runs in them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EnginesSettings:
     """What all engines of a node share."""
@@ -53,6 +58,8 @@ class EnginesSettings:
     data_folder: Path
     memory_max_mb: int
     """What one engine may take for itself."""
+    disk_reserve_bytes: int | None = None
+    """What must stay free on the disk; ``None`` for the default of ``FreeSpace``."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,8 @@ def run(settings: EngineSettings, confinement: Confinement, listening: socket.so
     """
     log.configure("engine")
     with asyncio.Runner() as runner:
-        runner.get_loop()  # its descriptors can't be made in the box
+        # What can't be made in the box: the loop's descriptors, and an executor, whose module asyncio imports when it is needed.
+        runner.get_loop().set_default_executor(ThreadPoolExecutor(_CHECKS_MAX))
         seed_randomness()
         box = Box(
             folder=tenant_folder(settings.shared.data_folder, settings.tenant),
@@ -87,15 +95,20 @@ def run(settings: EngineSettings, confinement: Confinement, listening: socket.so
             quarantine = Quarantine(folder)
             forget_due(folder)
             if not quarantine.is_active:  # otherwise it came about while we were being started
-                _run_database(runner, folder, listening, quarantine, serving)
+                _run_database(runner, settings.shared, folder, listening, quarantine, serving)
 
 
 def _run_database(
-    runner: asyncio.Runner, folder: Path, listening: socket.socket, quarantine: Quarantine, serving: Callable[[], None]
+    runner: asyncio.Runner,
+    shared: EnginesSettings,
+    folder: Path,
+    listening: socket.socket,
+    quarantine: Quarantine,
+    serving: Callable[[], None],
 ) -> None:
     """Serve the database and leave word of when to be woken. One that turns out to be damaged is set aside."""
     try:
-        with Database(folder / "memory.db") as database:
+        with Database(folder / "memory.db", disk_reserve_bytes=shared.disk_reserve_bytes) as database:
             runner.run(_serve(database, listening, quarantine, serving))
             if quarantine.is_active:
                 database.abandon()

@@ -7,11 +7,9 @@ because it is in quarantine, is checked by a process that holds its lock. Only t
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 import msgspec
@@ -108,14 +106,13 @@ async def _ask_engine(host_socket: Path, tenant: str) -> CheckReport:
 
 
 async def _check_alone(folder: Path, *, release: bool) -> CheckReport:
-    """Check in a process of its own, as the folder's owner: what it leaves there must stay usable for an engine."""
+    """Check in a process of its own, which confines itself as an engine is."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "engine.check", str(folder), *(["--release"] if release else [])),
         env={"OPENBLAS_NUM_THREADS": "1", "PYTHONUTF8": "1"},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         cwd="/",
-        **_owner(folder),
     )
     output, errors = await process.communicate()
     try:
@@ -123,13 +120,6 @@ async def _check_alone(folder: Path, *, release: bool) -> CheckReport:
     except msgspec.DecodeError as error:
         said = (output + errors).decode(errors="replace").strip().splitlines()
         raise _NotChecked(said[-1] if said else f"the check ended with status {process.returncode}") from error
-
-
-def _owner(folder: Path) -> dict[str, Any]:
-    status = folder.stat()
-    if os.geteuid() != 0 or status.st_uid == 0:
-        return {}
-    return {"user": status.st_uid, "group": status.st_gid, "extra_groups": []}
 
 
 def _lines(finding: Finding) -> str:

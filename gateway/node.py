@@ -14,6 +14,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
+
+from engine.protocol.processes import ISOLATION_LEVELS, Isolation
 from gateway.settings import GatewaySettings
 
 _PR_SET_PDEATHSIG = 1
@@ -26,10 +29,14 @@ _LOG_BYTES_MAX = 50_000_000
 _SECRET_PREFIXES = ("ENGRAM_", "AWS_", "OTEL_")
 """What the model's preparation has no use for, keys and credentials among it."""
 
-_FOLDERS = ("run", "run/engines", "tenants", "spool", "log", "models")
+_FOLDERS = ("run", "run/engines", "spool", "log", "models")
+"""The tenants' are the fork server's to make: it gives each to a user of its own."""
 
 _DEFAULTS = {
+    "ENGRAM_ENGINE_MEMORY_MAX_MB": "1024",
     "ENGRAM_ENGINE_IDLE_SECONDS": "300",
+    "ENGRAM_ENGINES_MEMORY_MAX_MB": "",
+    "ENGRAM_DISK_RESERVE_MB": "",
     "ENGRAM_EMBEDDING_MODEL": "all-MiniLM-L6-v2+int8",
     "HF_HUB_OFFLINE": "0",
 }
@@ -54,7 +61,9 @@ class Node:
                 "ENGRAM_DATA_DIR": str(self._folder),
                 "ENGRAM_MODELS_DIR": str(self._models_folder),
                 "ENGRAM_PYTHON": sys.executable,
-                "ENGRAM_USER": environment.get("ENGRAM_USER") or pwd.getpwuid(os.geteuid()).pw_name,
+                "ENGRAM_USER": environment.get("ENGRAM_USER") or _own_name(),
+                "ENGRAM_ISOLATION": environment.get("ENGRAM_ISOLATION") or ("full" if settings.production else "process"),
+                "ENGRAM_FORK_SERVER_USER": _own_name(),
             }
         )
         self._lock: int | None = None
@@ -82,6 +91,7 @@ class Node:
             raise CannotStart(message) from None
         os.truncate(self._lock, 0)
         os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        self._check_isolation()
         self._check_port()
         self._make_folders()
 
@@ -130,6 +140,21 @@ class Node:
             self.log_path.replace(self.log_path.with_suffix(".log.1"))
         descriptor = os.open(self.log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         return _Closing(descriptor)
+
+    def _check_isolation(self) -> None:
+        """``CannotStart`` if this machine confines engines less than it should."""
+        if self._settings.production and os.geteuid() == 0 and self._environment["ENGRAM_USER"] == _own_name():
+            raise CannotStart("ENGRAM_ENV=production, started by root, needs ENGRAM_USER: whom the programs run as.")
+        wanted = self._environment["ENGRAM_ISOLATION"]
+        if wanted == ISOLATION_LEVELS[0]:
+            return
+        command = [sys.executable, "-P", "-m", "engine.sandbox"]
+        answer = subprocess.run(command, env={"PYTHONUTF8": "1"}, capture_output=True, check=True)  # noqa: S603
+        isolation = msgspec.json.decode(answer.stdout, type=Isolation)
+        if ISOLATION_LEVELS.index(isolation.level) < ISOLATION_LEVELS.index(wanted):
+            missing = "; ".join(f"{layer}: {why}" for layer, why in isolation.layers.items() if why)
+            message = f"Engines would be confined at level {isolation.level}, not {wanted}, for want of {missing}."
+            raise CannotStart(f"{message} ENGRAM_ISOLATION={isolation.level} accepts that.")
 
     def _check_port(self) -> None:
         host, port = self._settings.host, self._settings.port
@@ -188,6 +213,10 @@ class _Closing:
 
     def __exit__(self, *exc_info: object) -> None:
         os.close(self._descriptor)
+
+
+def _own_name() -> str:
+    return pwd.getpwuid(os.geteuid()).pw_name
 
 
 def _configuration() -> Path:

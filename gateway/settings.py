@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from engine.protocol.processes import ISOLATION_LEVELS
 from quotas.plans import PLANS
 
 _MASTER_KEY_BYTES = 32
@@ -55,8 +56,13 @@ class GatewaySettings:
             faults.append("ENGRAM_DATABASE_URL starts with sqlite+aiosqlite:///")
         if production == "production":
             faults += _insecure(environment)
+        if environment.get("ENGRAM_ISOLATION", "") not in ("", *ISOLATION_LEVELS):
+            faults.append("ENGRAM_ISOLATION is process, partial or full")
         signups_per_minute = _count("ENGRAM_SIGNUPS_PER_MINUTE", environment, 60, faults)
         _positive("ENGRAM_ENGINE_IDLE_SECONDS", environment, faults)
+        _count("ENGRAM_ENGINE_MEMORY_MAX_MB", environment, 1024, faults)
+        _positive("ENGRAM_ENGINES_MEMORY_MAX_MB", environment, faults)
+        _positive("ENGRAM_DISK_RESERVE_MB", environment, faults)
         if faults:
             raise SettingsError("\n".join(faults))
         return cls(

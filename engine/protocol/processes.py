@@ -60,11 +60,15 @@ class Measured(msgspec.Struct):
     engines: list[EngineMemory]
 
 
+ISOLATION_LEVELS = ("process", "partial", "full")
+"""Nothing that the kernel enforces beyond processes; Landlock and seccomp at least; every layer."""
+
+
 class Isolation(msgspec.Struct):
     """Result of method ``isolation``: what confines the engines of this node."""
 
     level: str
-    """``full``, ``partial`` or ``process``: all layers are there, some are missing, or none is."""
+    """One of ``ISOLATION_LEVELS``."""
     layers: dict[str, str]
     """Each layer, with why it is missing; empty where it is there."""
 

@@ -1,5 +1,5 @@
 """The kernel-enforced box around each engine, and what of it this machine offers."""
 
-from engine.sandbox.confinement import LEVELS, Box, Confinement, find_out
+from engine.sandbox.confinement import Box, Confinement, find_out
 
-__all__ = ["LEVELS", "Box", "Confinement", "find_out"]
+__all__ = ["Box", "Confinement", "find_out"]

@@ -27,9 +27,6 @@ from engine.sandbox import landlock, limits, privileges, seccomp, system_calls, 
 LAYERS = ("limits", "root", "user", "privileges", "landlock", "seccomp")
 """In the order in which they are applied."""
 
-LEVELS = ("process", "partial", "full")
-"""Nothing that the kernel enforces beyond processes; Landlock and seccomp at least; every layer."""
-
 _TRIAL_ANSWER_BYTES_MAX = 65536
 
 

@@ -53,16 +53,16 @@ renameat=264 readlinkat=267 fchmodat=268 faccessat=269 pselect6=270 ppoll=271 se
 fallocate=285 accept4=288 preadv=295 pwritev=296 prlimit64=302 renameat2=316 getrandom=318 membarrier=324 statx=332 rseq=334
 """
 
-_AARCH64 = """
-getcwd=17 epoll_ctl=21 epoll_pwait=22 fcntl=25 ioctl=29 flock=32 unlinkat=35 renameat=38 statfs=43 fstatfs=44 truncate=45
-ftruncate=46 fallocate=47 faccessat=48 fchmod=52 fchmodat=53 openat=56 close=57 getdents64=61 lseek=62 read=63 write=64 readv=65
-writev=66 pread64=67 pwrite64=68 preadv=69 pwritev=70 pselect6=72 ppoll=73 readlinkat=78 newfstatat=79 fstat=80 fsync=82
-fdatasync=83 exit=93 exit_group=94 set_tid_address=96 futex=98 set_robust_list=99 nanosleep=101 clock_gettime=113
-clock_getres=114 clock_nanosleep=115 sched_getaffinity=123 sched_yield=124 restart_syscall=128 sigaltstack=132
+_AARCH64 = """ getcwd=17 epoll_ctl=21 epoll_pwait=22 fcntl=25 ioctl=29 flock=32 unlinkat=35 renameat=38 statfs=43 fstatfs=44
+truncate=45 ftruncate=46 fallocate=47 faccessat=48 fchmod=52 fchmodat=53 openat=56 close=57 getdents64=61 lseek=62 read=63
+write=64 readv=65 writev=66 pread64=67 pwrite64=68 preadv=69 pwritev=70 pselect6=72 ppoll=73 readlinkat=78 newfstatat=79
+fstat=80 fsync=82 fdatasync=83 exit=93 exit_group=94 set_tid_address=96 futex=98 set_robust_list=99 nanosleep=101
+clock_gettime=113 clock_getres=114 clock_nanosleep=115 sched_getaffinity=123 sched_yield=124 restart_syscall=128 sigaltstack=132
 rt_sigaction=134 rt_sigprocmask=135 rt_sigreturn=139 times=153 uname=160 getrusage=165 umask=166 gettimeofday=169 getpid=172
-getppid=173 getuid=174 geteuid=175 getgid=176 getegid=177 gettid=178 sysinfo=179 listen=201 accept=202 getsockname=204 getpeername=205
-sendto=206 recvfrom=207 setsockopt=208 getsockopt=209 shutdown=210 sendmsg=211 brk=214 munmap=215 mremap=216 clone=220 mmap=222
-mprotect=226 madvise=233 accept4=242 prlimit64=261 renameat2=276 getrandom=278 membarrier=283 statx=291 rseq=293
+getppid=173 getuid=174 geteuid=175 getgid=176 getegid=177 gettid=178 sysinfo=179 listen=201 accept=202 getsockname=204
+getpeername=205 sendto=206 recvfrom=207 setsockopt=208 getsockopt=209 shutdown=210 sendmsg=211 brk=214 munmap=215 mremap=216
+clone=220 mmap=222 mprotect=226 madvise=233 accept4=242 prlimit64=261 renameat2=276 getrandom=278 membarrier=283 statx=291
+rseq=293
 """
 
 _ANYWHERE = "clone3=435 close_range=436 faccessat2=439 epoll_pwait2=441 fchmodat2=452"
