@@ -26,7 +26,7 @@ import msgspec
 import setproctitle
 import structlog
 
-from engine import log
+from engine import log, orphans
 from engine.address import listen
 from engine.children import HANDLED, Children
 from engine.fork_server_settings import ForkServerSettings
@@ -96,7 +96,8 @@ class ForkServer:
     ) -> None:
         self._isolation = isolation
         self._peers_allowed = {0, os.geteuid()} | ({service.uid} if service else set())
-        path = settings.engines.data_folder / "run" / "fork.sock"
+        self._data_folder = settings.engines.data_folder
+        path = self._data_folder / "run" / "fork.sock"
         self._listening = listen(path)
         if service is not None:
             os.chown(path, service.uid, service.gid)
@@ -107,6 +108,7 @@ class ForkServer:
             settings.engines, confinement, service, self._selector, served=self._served, let_go=self._let_go
         )
         self._stop_at: float | None = None
+        self._orphans_end_at: float | None = time.monotonic() + orphans.PATIENCE_S if service is not None else None
         self._methods = {
             "fork": self._fork,
             "list": self._list,
@@ -126,13 +128,19 @@ class ForkServer:
         self._selector.register(self._wake_receiver, selectors.EVENT_READ, self._signalled)
         _log.info("fork_server_started", pid=os.getpid())
         while self._stop_at is None or (self._children and time.monotonic() < self._stop_at):
-            timeout = None if self._stop_at is None else max(0.0, self._stop_at - time.monotonic())
-            for key, _ in self._selector.select(timeout):
+            for key, _ in self._selector.select(self._timeout()):
                 key.data()
+            if self._orphans_end_at is not None and time.monotonic() >= self._orphans_end_at:
+                self._orphans_end_at = None
+                orphans.kill(self._data_folder)
         for process in self._children.processes():
             _log.error("engine_killed", tenant=process.tenant, reason="did not end in time")
             self._children.signal(process.tenant, signal.SIGKILL)
         _log.info("fork_server_stopped")
+
+    def _timeout(self) -> float | None:
+        times = [at for at in (self._stop_at, self._orphans_end_at) if at is not None]
+        return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _signalled(self) -> None:
         for number in self._wake_receiver.recv(4096):

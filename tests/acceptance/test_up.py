@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import pwd
 import signal
@@ -101,6 +102,16 @@ def test_production_refuses_insecure_defaults_and_names_each(tmp_path: Path) -> 
     assert "Traceback" not in answer.stderr
 
 
+def test_production_does_not_run_everything_as_root_nor_with_less_isolation_than_all(tmp_path: Path) -> None:
+    key = base64.b64encode(os.urandom(32)).decode()
+    secure = {"ENGRAM_ENV": "production", "ENGRAM_MASTER_KEY": key, "ENGRAM_PUBLIC_URL": "https://memory.example.com"}
+    answer = refused(Service(tmp_path), **secure)
+
+    assert answer.returncode == 2
+    assert is_one_line(answer)
+    assert ("needs ENGRAM_USER" if os.geteuid() == 0 else "ENGRAM_ISOLATION=partial accepts that") in answer.stderr
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a node as somebody else")
 def test_started_by_root_the_programs_may_run_as_another_user(models: Path, tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
@@ -116,9 +127,12 @@ def test_started_by_root_the_programs_may_run_as_another_user(models: Path, tmp_
     with service as node:
         with node.sign_up() as account:
             account.create("written by nobody")
-        users = {process.uids().real for process in node.processes()[2:]}
+        programs = ("gateway.main", "host.main", "replica.main", "embedder.main")
+        users = {node.program(name).uids().real for name in programs}
+        engine = node.engines()[account.database].uids().real
 
     assert users == {nobody}
+    assert engine not in {0, nobody}
 
 
 def test_without_a_model_words_are_found_and_meaning_comes_when_it_does(models: Path, tmp_path: Path) -> None:
