@@ -17,7 +17,7 @@ import msgspec
 from engine import log
 from engine.catalogue.lifecycle import CheckReport
 from engine.folder import FolderInUse, FolderLock
-from engine.sandbox import Box, find_out
+from engine.sandbox import Box, find_out, privileges
 from engine.sandbox.users import service_of
 from engine.store import integrity
 from engine.store.checkpoint import examine
@@ -50,6 +50,7 @@ def check(path: Path) -> CheckReport:
 def _confined(folder: Path) -> Path:
     """Confine this process to ``folder``, as its owner if it may be; return where it finds it then."""
     user = folder.stat().st_uid if service_of(None) is not None else None
+    privileges.empty_bounding_set()
     confinement, _ = find_out(own_users=user is not None)
     seed_randomness()
     return confinement.apply(Box(folder=folder, user=user, memory_max_mb=_MEMORY_MAX_MB, parent=os.getppid()))

@@ -268,6 +268,7 @@ def serve(environment: Mapping[str, str]) -> None:
         raise TooLittleIsolation(f"engines would be confined at level {isolation.level}, not {settings.isolation_min}")
     isolation.layers |= cgroups.enter(settings.engines.data_folder, memory_max_mb=settings.engines_memory_hard_mb)
     if service is not None:
+        privileges.empty_bounding_set()
         privileges.keep_only(_POWERS_KEPT)
     gc.collect()
     gc.freeze()  # what every engine shares is never touched by its collector, so its pages stay shared

@@ -47,6 +47,8 @@ class Confinement:
 
     def __init__(self, layers: frozenset[str]) -> None:
         self.layers = layers
+        # Known before the fork, because each file that a child reads costs it pages of its own.
+        self._address_space_bytes = limits.address_space_bytes() if "limits" in layers else 0
         self._filter = seccomp.compile_filter(system_calls.ARCHITECTURE) if system_calls.ARCHITECTURE else b""
 
     def apply(self, box: Box) -> Path:
@@ -80,7 +82,14 @@ class Confinement:
             privileges.forbid_new_privileges()
 
         steps: list[tuple[str, Callable[[], None]]] = [
-            ("limits", lambda: limits.apply(memory_max_mb=box.memory_max_mb, own_user=box.user is not None)),
+            (
+                "limits",
+                lambda: limits.apply(
+                    address_space_bytes=self._address_space_bytes,
+                    memory_max_mb=box.memory_max_mb,
+                    own_user=box.user is not None,
+                ),
+            ),
             ("landlock", open_ruleset),
             ("root", change_root),
             ("user", change_user),

@@ -17,9 +17,9 @@ OOM_SCORE = 500
 """When memory runs out, the kernel ends an engine before the parts that all tenants share: an engine comes back."""
 
 
-def apply(*, memory_max_mb: int, own_user: bool) -> None:
-    """Limit this process. ``memory_max_mb`` is what it may take beyond what it was forked with."""
-    here = _address_space_bytes() + memory_max_mb * MEGABYTE
+def apply(*, address_space_bytes: int, memory_max_mb: int, own_user: bool) -> None:
+    """Limit this process. ``memory_max_mb`` is what it may take beyond the ``address_space_bytes`` that it was forked with."""
+    here = address_space_bytes + memory_max_mb * MEGABYTE
     for kind, limit in (
         (resource.RLIMIT_AS, here),
         (resource.RLIMIT_NOFILE, DESCRIPTORS_MAX),
@@ -35,6 +35,7 @@ def apply(*, memory_max_mb: int, own_user: bool) -> None:
     Path("/proc/self/oom_score_adj").write_text(f"{OOM_SCORE}\n")
 
 
-def _address_space_bytes() -> int:
+def address_space_bytes() -> int:
+    """Return how much address space this process takes now."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     return pages * resource.getpagesize()

@@ -21,13 +21,17 @@ class _Header(ctypes.Structure):
     _fields_ = [("version", ctypes.c_uint32), ("pid", ctypes.c_int)]
 
 
-def keep_only(capabilities: frozenset[int]) -> None:
-    """Give up every other capability of this process, and any way to win one by starting a program, for good."""
+def empty_bounding_set() -> None:
+    """Give up any way to win a capability by starting a program, for this process and its children, for good."""
     for number in range(_last_capability() + 1):
         with contextlib.suppress(PermissionError):  # without SETPCAP nobody may; then no_new_privs has to do
             system_calls.prctl(system_calls.PR_CAPBSET_DROP, number)
     with contextlib.suppress(OSError):  # a kernel before 4.3
         system_calls.prctl(system_calls.PR_CAP_AMBIENT, system_calls.PR_CAP_AMBIENT_CLEAR_ALL)
+
+
+def keep_only(capabilities: frozenset[int]) -> None:
+    """Give up every other capability of this process for good."""
     header = _Header(_VERSION_3, 0)
     data = (ctypes.c_uint32 * 6)()  # effective, permitted and inheritable, twice 32 bits each
     system_calls.capget(header, data)
