@@ -11,7 +11,10 @@ from engine.main import EnginesSettings
 from engine.sandbox.limits import MEGABYTE
 
 _HARD_LIMIT_PERCENT = 125
-"""Of the memory that engines are meant to take together: past it the kernel takes one of them."""
+"""Of the memory that engines are meant to take together, half of the machine's unless it is set: past it the kernel takes
+one."""
+
+_BESIDE_ENGINES_MB = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +48,10 @@ class ForkServerSettings:
 
     @property
     def engines_memory_hard_mb(self) -> int:
-        """At which the kernel takes an engine: more than they are meant to take together, and no more than there is."""
+        """At which the kernel takes an engine: more than they are meant to take together, and no more than there is.
+
+        What it counts besides is the fork server itself, and those pages of files that it can't drop at once.
+        """
         machine_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MEGABYTE
-        return min(machine_mb, (self.engines_memory_max_mb or machine_mb) * _HARD_LIMIT_PERCENT // 100)
+        meant_mb = self.engines_memory_max_mb or machine_mb // 2
+        return min(machine_mb, meant_mb * _HARD_LIMIT_PERCENT // 100 + _BESIDE_ENGINES_MB)

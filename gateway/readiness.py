@@ -21,6 +21,11 @@ from tenants.replica.messages import ReplicaStatus
 _KEPT_S = 0.5
 _ASK_MS = 1_000
 
+_DISK_REASONS = {
+    "low": "the disk is nearly full: reading and deleting go on, nothing more is stored",
+    "exhausted": "the disk is full, and the ballast has been let go so that reading and deleting go on",
+}
+
 
 class Readiness(msgspec.Struct):
     """``ready``; ``degraded`` when requests are served but not all that belongs to it; ``unavailable`` when not."""
@@ -62,11 +67,11 @@ class ReadinessProbe:
             "host": self._host,
             "embedder": self._embedder,
             "replicator": self._replicator,
+            "disk": self._disk,
+            "isolation": self._isolation,
         }
         answers = await asyncio.gather(*(_answered(question) for question in questions.values()))
         parts = dict(zip(questions, answers, strict=True))
-        # What an engine is confined by today: a process, a folder and a file of its own, nothing the kernel enforces beyond.
-        parts["isolation"] = {"status": "ready", "level": "process"}
         if any(parts[name]["status"] != "ready" for name in ("control_plane", "host")):
             return Readiness("unavailable", parts)
         ready = all(part["status"] == "ready" for part in parts.values())
@@ -77,10 +82,26 @@ class ReadinessProbe:
         return {"status": "ready"}
 
     async def _host(self) -> dict[str, Any]:
-        status = await self._parts.host.call("status", result_type=HostStatus, deadline_ms=_ASK_MS)
+        status = await self._host_status()
         if not status.fork_server:
             return {"status": "unavailable", "reason": "the fork server is not running"}
         return {"status": "ready", "engines": status.engines, "quarantined": status.quarantined}
+
+    async def _disk(self) -> dict[str, Any]:
+        status = await self._host_status()
+        if status.disk != "ready":
+            return {"status": "degraded", "state": status.disk, "reason": _DISK_REASONS[status.disk]}
+        return {"status": "ready"}
+
+    async def _isolation(self) -> dict[str, Any]:
+        status = await self._host_status()
+        if status.isolation is None:
+            return {"status": "unavailable", "reason": "the fork server has not said yet"}
+        missing = {layer: why for layer, why in status.isolation.layers.items() if why}
+        return {"status": "ready", "level": status.isolation.level, "missing": missing}
+
+    async def _host_status(self) -> HostStatus:
+        return await self._parts.host.call("status", result_type=HostStatus, deadline_ms=_ASK_MS)
 
     async def _embedder(self) -> dict[str, Any]:
         status = await self._parts.embedder.status()

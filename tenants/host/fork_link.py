@@ -1,7 +1,7 @@
 """The host's line to the fork server: commands on one connection, news of exits on another, reconnected for ever.
 
 A lost line means a dead fork server, and with it its engines: they end with their parent. After each new connection the
-fork server's list is the truth.
+fork server's list is the truth. A fork server that does not answer in time is hung up on, and asked anew.
 """
 
 from __future__ import annotations
@@ -16,8 +16,19 @@ import structlog
 
 from engine.client import Client
 from engine.protocol import ErrorCode, RemoteError
-from engine.protocol.limits import DEADLINE_MAX_MS
-from engine.protocol.processes import EngineProcess, EngineProcesses, Exited, Fork, Served
+from engine.protocol.processes import (
+    EngineMemory,
+    EngineProcess,
+    EngineProcesses,
+    Exited,
+    Fork,
+    Isolation,
+    Measure,
+    Measured,
+    Served,
+    Signal,
+    Signalled,
+)
 
 _log = structlog.get_logger()
 
@@ -26,16 +37,31 @@ T = TypeVar("T")
 _RETRY_S = 0.1
 _CONNECTED_WAIT_S = 5.0
 
+_COMMAND_MS = 4_000
+"""Forking takes 10 ms, and measuring as many engines as we ever ask for as long."""
+
 
 class ForkLink:
     """Call ``run`` in a task; the rest may be called from any other."""
 
-    def __init__(self, path: Path, *, adopt: Callable[[list[EngineProcess]], None], exited: Callable[[Exited], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        adopt: Callable[[list[EngineProcess]], None],
+        served: Callable[[Served], None],
+        exited: Callable[[Exited], None],
+    ) -> None:
+        """``adopt`` takes the list of what runs; ``served`` and ``exited`` the news after it."""
         self._path = path
         self._adopt = adopt
+        self._served = served
         self._exited = exited
+        self._news: Client | None = None
         self._commands: Client | None = None
         self._connected = asyncio.Event()
+        self.isolation: Isolation | None = None
+        """What confines the engines, as the fork server has said last."""
 
     @property
     def connected(self) -> bool:
@@ -52,7 +78,8 @@ class ForkLink:
             try:
                 await self._stay_connected()
             except RemoteError as error:
-                _log.warning("fork_server_lost", error=str(error))
+                if self.connected:  # otherwise it has been said
+                    _log.warning("fork_server_lost", error=str(error))
             finally:
                 self._connected.clear()
                 self._commands = None
@@ -62,9 +89,19 @@ class ForkLink:
         """Start an engine, or find it running."""
         return await self._call("fork", Fork(tenant), EngineProcess)
 
+    async def terminate(self, tenant: str, force: bool) -> None:
+        """Have an engine end, in order or by force; harmless when there is none."""
+        await self._call("terminate", Signal(tenant, force), Signalled)
+
+    async def measure(self, tenants: list[str]) -> list[EngineMemory]:
+        """Return how much memory these engines hold, as far as they run."""
+        return (await self._call("measure", Measure(tenants), Measured)).engines
+
     def _heard(self, event: Served | Exited) -> None:
         if isinstance(event, Exited):
             self._exited(event)
+        else:
+            self._served(event)
 
     async def _call(self, method: str, arguments: Any, result_type: type[T]) -> T:
         try:
@@ -72,8 +109,14 @@ class ForkLink:
                 await self._connected.wait()
         except TimeoutError:
             raise RemoteError(ErrorCode.UNAVAILABLE, "the fork server is not running", retry_after=1) from None
-        assert self._commands is not None
-        return await self._commands.call(method, arguments, result_type=result_type)
+        commands = self._commands
+        assert commands is not None
+        try:
+            return await commands.call(method, arguments, result_type=result_type, deadline_ms=_COMMAND_MS)
+        except RemoteError:
+            if self._news is not None and not commands.usable:
+                self._news.abort()  # and so both lines are made anew
+            raise
 
     async def _stay_connected(self) -> None:
         async with (
@@ -82,12 +125,13 @@ class ForkLink:
         ):
             # The watch is asked for before the list, so that no exit falls between the two.
             events: Any = Served | Exited
-            exits = news.stream("watch", chunk_type=events, deadline_ms=DEADLINE_MAX_MS)
+            exits = news.stream("watch", chunk_type=events, deadline_ms=None)
             first = asyncio.ensure_future(anext(exits))
             await asyncio.sleep(0)
             try:
+                self.isolation = await commands.call("isolation", result_type=Isolation)
                 self._adopt((await commands.call("list", result_type=EngineProcesses)).engines)
-                self._commands = commands
+                self._news, self._commands = news, commands
                 self._connected.set()
                 self._heard(await first)
                 async for event in exits:

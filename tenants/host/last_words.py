@@ -1,13 +1,12 @@
 """What engines leave in their folders for the host: when to wake them, and that their database is set aside.
 
-An engine writes what it likes into its folder, so this is read as a stranger's: no link is followed, only a small regular file
-is read, and what can't be understood counts as nothing said.
+An engine writes what it likes into its folder, so this is read as a stranger's (``tenants.untrusted``), and what can't be
+understood counts as nothing said.
 """
 
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import msgspec
 
 from engine.catalogue.lifecycle import DUE_BYTES_MAX, DUE_FILE, QUARANTINE_FILE, Due
 from engine.layout import TENANT
+from tenants.untrusted import Folder, Refused
 
 _decoder = msgspec.json.Decoder(Due)
 
@@ -30,30 +30,15 @@ def tenants_on_disk(data_folder: Path) -> Iterator[tuple[str, Path]]:
 def due(folder: Path) -> Due | None:
     """Return what the engine said last; ``None`` when it said nothing, was killed, or talks nonsense."""
     try:
-        descriptor = _open_file(folder, DUE_FILE)
-        try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return None
-            data = os.read(descriptor, DUE_BYTES_MAX + 1)
-        finally:
-            os.close(descriptor)
-        return _decoder.decode(data) if len(data) <= DUE_BYTES_MAX else None
-    except (OSError, msgspec.DecodeError):
+        with Folder(folder) as opened:
+            return _decoder.decode(opened.read(DUE_FILE, bytes_max=DUE_BYTES_MAX))
+    except (Refused, ValueError, RecursionError):  # msgspec's errors are ValueErrors, as is bad UTF-8
         return None
 
 
 def is_quarantined(folder: Path) -> bool:
     """Whether the database is set aside. Whatever bears the marker's name is one: nothing is read."""
     return os.path.lexists(folder / QUARANTINE_FILE)
-
-
-def _open_file(folder: Path, name: str) -> int:
-    parent = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        # Without waiting for anybody: the name may be a pipe's.
-        return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
-    finally:
-        os.close(parent)
 
 
 def _folders(folder: Path) -> list[os.DirEntry[str]]:

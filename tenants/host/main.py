@@ -1,16 +1,13 @@
-"""The host's process: answers ``ensure`` and ``status`` on ``run/host.sock`` and puts idle engines to sleep.
+"""The host's process: answers ``ensure``, ``suspect`` and ``status`` on ``run/host.sock`` and minds the engines.
 
-Start: socket, line to the fork server, idle sweep, caretaker. Stop, in the reverse order: the engines are the fork server's
-and go on; a host that starts again adopts them.
+Start: socket, then the pool's loops: line to the fork server, memory, suspects, idle sweep, caretaker. Stop, in the reverse
+order: the engines are the fork server's and go on; a host that starts again adopts them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
 import msgspec
 
@@ -18,35 +15,28 @@ from engine import log
 from engine.address import listen
 from engine.process import die_with_parent, stop_event
 from engine.protocol import Hello, Request
+from engine.protocol.limits import DEADLINE_MAX_MS
 from engine.service import Methods, Service
-from tenants.host.messages import Ensure, Ensured, HostStatus
+from tenants.host.ballast import Ballast
+from tenants.host.messages import Ensure, Ensured, HostStatus, Suspect, Suspected
 from tenants.host.pool import Pool
-
-
-@dataclass(frozen=True, kw_only=True)
-class HostSettings:
-    """What the host needs to know."""
-
-    data_folder: Path
-    idle_s: float
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> HostSettings:
-        """Read ``ENGRAM_DATA_DIR`` and ``ENGRAM_ENGINE_IDLE_SECONDS`` (300)."""
-        return cls(
-            data_folder=Path(environment.get("ENGRAM_DATA_DIR", "var")).resolve(),
-            idle_s=float(environment.get("ENGRAM_ENGINE_IDLE_SECONDS", "300")),
-        )
+from tenants.host.settings import HostSettings
 
 
 async def serve(settings: HostSettings) -> None:
     """Serve until SIGTERM."""
     stop = stop_event(asyncio.get_running_loop())
-    pool = Pool(settings.data_folder, idle_s=settings.idle_s)
+    ballast = Ballast(settings.data_folder, reserve_bytes=settings.disk_reserve_bytes)
+    pool = Pool(settings.data_folder, idle_s=settings.idle_s, memory_bytes_max=settings.memory_bytes_max)
 
     async def ensure(request: Request) -> Ensured:
         arguments = msgspec.msgpack.decode(request.params, type=Ensure)
         return Ensured(str(await pool.ensure(arguments.tenant, briefly=arguments.briefly)))
+
+    async def suspect(request: Request) -> Suspected:
+        arguments = msgspec.msgpack.decode(request.params, type=Suspect)
+        pool.suspect(arguments.tenant, busy_s=min(max(arguments.busy_ms, 0), DEADLINE_MAX_MS) / 1000)
+        return Suspected()
 
     async def status(request: Request) -> HostStatus:
         return HostStatus(
@@ -57,29 +47,26 @@ async def serve(settings: HostSettings) -> None:
             crashes_total=pool.crashes,
             wakings_total=pool.caretaker.wakings,
             quarantined=pool.caretaker.set_aside,
+            starts_waiting=pool.queue.waiting,
+            starts_refused_total=pool.queue.refused + pool.room.refused,
+            evictions_total=pool.room.evictions,
+            hung_total=pool.suspicion.hung,
+            memory_bytes=pool.memory.held_bytes,
+            memory_bytes_max=pool.memory.bytes_max,
+            disk=ballast.state,
+            isolation=pool.link.isolation,
         )
 
-    methods = Methods({"ensure": ensure, "status": status})
+    methods = Methods({"ensure": ensure, "suspect": suspect, "status": status})
     listening = listen(settings.data_folder / "run" / "host.sock")
     async with (
         asyncio.TaskGroup() as tasks,
         Service(methods, listening, hello=lambda: Hello(service="host"), drain_s=2.0),
     ):
-        loops = [tasks.create_task(loop) for loop in (pool.link.run(), _sweep(pool, settings.idle_s), _care(pool))]
+        loops = [tasks.create_task(loop) for loop in (*pool.loops(), ballast.run())]
         await stop.wait()
         for loop in loops:
             loop.cancel()
-
-
-async def _sweep(pool: Pool, idle_s: float) -> None:
-    while True:
-        await asyncio.sleep(min(5.0, max(0.05, idle_s / 4)))
-        await pool.hibernate_idle()
-
-
-async def _care(pool: Pool) -> None:
-    await pool.link.wait_connected()  # only then is known which engines run
-    await pool.caretaker.run()
 
 
 def main() -> None:

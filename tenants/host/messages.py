@@ -1,8 +1,12 @@
-"""What the host answers on ``run/host.sock``."""
+"""What is said on ``run/host.sock``."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
+
+from engine.protocol.processes import Isolation
 
 
 class Ensure(msgspec.Struct):
@@ -19,6 +23,22 @@ class Ensured(msgspec.Struct):
     socket: str
 
 
+class Suspect(msgspec.Struct):
+    """Method ``suspect``: this tenant's engine can't be reached, or gave no answer by the deadline. The host has a look."""
+
+    tenant: str
+    busy_ms: int = 0
+    """For so much longer the engine may be working for others, whose deadlines are not over."""
+
+
+class Suspected(msgspec.Struct):
+    """The host has taken note."""
+
+
+DiskState = Literal["ready", "low", "exhausted"]
+"""The disk has room; so little that nothing more is stored; none, and the ballast has been let go."""
+
+
 class HostStatus(msgspec.Struct):
     """Result of method ``status``."""
 
@@ -32,3 +52,17 @@ class HostStatus(msgspec.Struct):
     """How often an engine was started to erase what was due."""
     quarantined: int = 0
     """Databases known to be damaged and set aside."""
+    starts_waiting: int = 0
+    """Databases in the queue to be woken."""
+    starts_refused_total: int = 0
+    """How often that queue was full, or no memory could be freed in time."""
+    evictions_total: int = 0
+    """Engines put to sleep for the memory they held."""
+    hung_total: int = 0
+    """Engines that did not answer and were killed."""
+    memory_bytes: int = 0
+    """What engines hold that no other process shares; those not measured yet are taken for average."""
+    memory_bytes_max: int = 0
+    disk: DiskState = "ready"
+    isolation: Isolation | None = None
+    """What confines engines; ``None`` before the fork server has said."""

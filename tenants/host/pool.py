@@ -1,71 +1,71 @@
-"""The engines of this node: started on demand, one per tenant, put to sleep when idle, held back when they keep crashing."""
+"""The engines of this node: started on demand, one per tenant, put to sleep when idle or when memory is short, held back when
+they keep crashing, killed when they hang.
+
+A start goes through ``StartQueue`` (few at once), ``Room`` (memory) and the fork server, in this order. What each of these
+decides is its own; this module knows which engines run and tells the others.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import time
-from dataclasses import dataclass, field
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
 
 import structlog
 
-from engine.catalogue.lifecycle import HIBERNATE, Hibernate
-from engine.client import Client
+from engine.catalogue.lifecycle import Idleness
 from engine.layout import engine_socket, tenant_folder
 from engine.protocol import ErrorCode, RemoteError
 from engine.protocol.errors import database_corrupt
-from engine.protocol.processes import EngineProcess, Exited
+from engine.protocol.processes import EngineProcess, Exited, Served
 from tenants.host.caretaker import Caretaker
+from tenants.host.crashes import Crashes
 from tenants.host.fork_link import ForkLink
+from tenants.host.memory import Memory
+from tenants.host.recency import Ask, Recency
+from tenants.host.room import Room
+from tenants.host.running_engine import RunningEngine
+from tenants.host.starts import StartQueue
+from tenants.host.suspicion import Suspicion
 
 _log = structlog.get_logger()
 
 _ENDING_WAIT_S = 20.0
 """How long a request waits for an engine that is ending, before a new one may take its place."""
 
-_CRASHES_FREE = 3
-"""So often an engine may fail before it answers anything; then its tenant waits, longer each time."""
-
-_BACKOFF_MAX_S = 30.0
-
 _BRIEF_S = 2.0
 """How long an engine that no customer has asked for may be idle."""
 
-_EXITS_UNMATCHED_MAX = 256
-"""News of an exit and the answer to the fork come on two connections, in any order: exits of unknown engines are kept."""
+_IDLE_CHECK_PAUSE_S = 0.5
 
-
-@dataclass(eq=False)
-class _Engine:
-    process: EngineProcess
-    check_idle_at: float
-    """``time.monotonic`` of the next look at its idle time."""
-    idle_s: float
-    """How long it may be idle."""
-    ending: bool = False
-    gone: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-@dataclass
-class _Crashes:
-    """How often a tenant's engine has failed at its start since it last did not."""
-
-    count: int = 0
-    not_before: float = 0.0
+_STARTS_PER_CORE = 2
+"""At once: one computes while the other waits for the disk."""
 
 
 class Pool:
     """Knows every running engine. ``ensure`` may be called by any number of requests at once."""
 
-    def __init__(self, data_folder: Path, *, idle_s: float) -> None:
+    def __init__(self, data_folder: Path, *, idle_s: float, memory_bytes_max: int) -> None:
         self._data_folder = data_folder
         self._idle_s = idle_s
-        self._engines: dict[str, _Engine] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
-        self._exits_unmatched: dict[int, Exited] = {}
-        self._crashes: dict[str, _Crashes] = {}
-        self.caretaker = Caretaker(data_folder, wake=self._wake, is_awake=self._engines.__contains__)
-        self.link = ForkLink(data_folder / "run" / "fork.sock", adopt=self._adopt, exited=self._exited)
+        self._engines: dict[str, RunningEngine] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._forking: dict[str, set[int]] = {}
+        """Tenants whose engine is being forked, with the processes that have ended meanwhile: that news comes on another
+        connection than the answer to the fork, in any order."""
+        self._crashes = Crashes()
+        self._recency = Recency()
+        self.memory = Memory(memory_bytes_max)
+        self.caretaker = Caretaker(data_folder, wake=self._wake, is_awake=self._is_awake)
+        self.link = ForkLink(data_folder / "run" / "fork.sock", adopt=self._adopt, served=self._served, exited=self._exited)
+        self.queue = StartQueue(slots=_STARTS_PER_CORE * (os.cpu_count() or 1))
+        self.room = Room(self.memory, self._recency, measure=self.link.measure, ask_to_end=self._evict)
+        self.suspicion = Suspicion(terminate=self.link.terminate)
         self.starts = 0
         self.hibernations = 0
         self.crashes = 0
@@ -75,118 +75,185 @@ class Pool:
         """How many engines run."""
         return len(self._engines)
 
+    def engine(self, tenant: str) -> RunningEngine | None:
+        """Return the tenant's engine if it runs."""
+        return self._engines.get(tenant)
+
+    def loops(self) -> list[Coroutine[Any, Any, None]]:
+        """Return what must run as long as the pool is used."""
+        return [self.link.run(), self.room.run(), self.suspicion.run(), self._sweep(), self._care()]
+
     async def ensure(self, tenant: str, *, briefly: bool = False) -> Path:
         """Return the socket of the tenant's engine, started if need be; ``database_corrupt`` when it is in quarantine.
 
         One that is started ``briefly`` sleeps again as soon as nobody asks it anything, unless it is ensured otherwise.
         """
         engine = self._engines.get(tenant)
-        if engine is None or engine.ending:
+        if engine is None or engine.is_going:
             # Those who come while one is being started wait for that one.
             async with self._lock(tenant):
                 await self._start(tenant)
             engine = self._engines.get(tenant)
-        if engine is not None and not briefly and engine.idle_s < self._idle_s:
-            engine.idle_s = self._idle_s
-            engine.check_idle_at = time.monotonic() + self._idle_s
+        if engine is not None:
+            self._recency.used(tenant, time.monotonic())
+            if not briefly and engine.idle_s < self._idle_s:
+                engine.idle_s = self._idle_s
+                engine.check_idle_at = time.monotonic() + self._idle_s
         return engine_socket(self._data_folder, tenant)
 
-    async def hibernate_idle(self) -> None:
-        """Look at the engines that are due, and end those that nobody has asked anything for the idle time."""
-        now = time.monotonic()
-        due = [engine for engine in self._engines.values() if engine.check_idle_at <= now and not engine.ending]
-        for engine in due:
-            async with self._lock(engine.process.tenant):
-                await self._hibernate(engine)
+    def suspect(self, tenant: str, *, busy_s: float) -> None:
+        """Have a look at an engine that gave somebody no answer; it may be working for others for ``busy_s`` more."""
+        if (engine := self._engines.get(tenant)) is not None:
+            self.suspicion.suspect(engine, busy_s=busy_s)
+
+    # Starting
 
     def _lock(self, tenant: str) -> asyncio.Lock:
+        """Return the lock of a tenant's start and end; it lives as long as somebody holds it or waits."""
         return self._locks.setdefault(tenant, asyncio.Lock())
 
     async def _start(self, tenant: str) -> None:
         engine = self._engines.get(tenant)
         if engine is not None and engine.ending:
-            try:
-                async with asyncio.timeout(_ENDING_WAIT_S):
-                    await engine.gone.wait()
-            except TimeoutError:
-                message = "the engine is ending and does not come to its end"
-                raise RemoteError(ErrorCode.UNAVAILABLE, message, retry_after=1) from None
+            await self._wait_for_end(engine)
             engine = self._engines.get(tenant)
         if engine is not None:
             return
         if self.caretaker.is_set_aside(tenant, tenant_folder(self._data_folder, tenant)):
             raise database_corrupt()
-        self._check_backoff(tenant)
-        process = await self.link.fork(tenant)
-        self._engines.setdefault(tenant, self._running(process))
-        self.starts += 1
-        if (exited := self._exits_unmatched.pop(process.pid, None)) is not None:
-            self._exited(exited)  # it ended before we had read that it began
-
-    async def _hibernate(self, engine: _Engine) -> None:
-        tenant = engine.process.tenant
-        engine.check_idle_at = time.monotonic() + engine.idle_s
+        if (wait_s := self._crashes.wait_s(tenant, time.monotonic())) > 0:
+            raise RemoteError(ErrorCode.UNAVAILABLE, "the engine keeps failing", retry_after=max(1, round(wait_s)))
+        await self.queue.enter(tenant)
         try:
-            async with await Client.connect(engine_socket(self._data_folder, tenant)) as client:
-                engine.ending = True  # from here on, whoever needs it waits at the lock for the answer below
-                answer = await client.call(HIBERNATE.name, Hibernate(idle_s=engine.idle_s), result_type=HIBERNATE.result)
-        except RemoteError as error:
-            engine.ending = False
-            _log.warning("hibernation_failed", tenant=tenant, error=str(error))
-            return
-        engine.ending = answer.hibernating
-        if answer.hibernating:
-            self.hibernations += 1
-            _log.info("engine_hibernates", tenant=tenant)
-        else:
-            engine.check_idle_at = time.monotonic() + max(0.5, engine.idle_s - answer.idle_s)
+            await self.room.reserve(tenant)
+            await self._fork(tenant)
+        finally:
+            if tenant not in self._engines:
+                self.queue.leave(tenant)
+                self.room.release(tenant)
 
-    def _running(self, process: EngineProcess) -> _Engine:
-        idle_s = min(_BRIEF_S, self._idle_s)
-        return _Engine(process, time.monotonic() + idle_s, idle_s)
+    async def _wait_for_end(self, engine: RunningEngine) -> None:
+        try:
+            async with asyncio.timeout(_ENDING_WAIT_S):
+                await engine.gone.wait()
+        except TimeoutError:
+            message = "the engine is ending and does not come to its end"
+            raise RemoteError(ErrorCode.UNAVAILABLE, message, retry_after=1) from None
+
+    async def _fork(self, tenant: str) -> None:
+        with contextlib.suppress(OSError):  # the node has made it; should somebody remove it, engines must come back
+            engine_socket(self._data_folder, tenant).parent.mkdir(mode=0o700, exist_ok=True)
+        ended = self._forking[tenant] = set()
+        try:
+            process = await self.link.fork(tenant)
+        finally:
+            del self._forking[tenant]
+        self.starts += 1
+        if process.pid not in ended:
+            self._add(process)
+            self.queue.forked(tenant)
+
+    def _add(self, process: EngineProcess) -> RunningEngine:
+        """Know one more engine, or find that it is known."""
+        tenant, now = process.tenant, time.monotonic()
+        engine = self._engines.get(tenant)
+        if engine is None:
+            socket = engine_socket(self._data_folder, tenant)
+            engine = self._engines[tenant] = RunningEngine(process, socket, idle_s=min(_BRIEF_S, self._idle_s))
+            self.memory.add(tenant, now)
+            self._recency.add(tenant, now - max(0.0, time.time() - process.started_at))
+        return engine
+
+    def _is_awake(self, tenant: str) -> bool:
+        return tenant in self._engines or tenant in self._forking
 
     async def _wake(self, tenant: str) -> Path:
         return await self.ensure(tenant, briefly=True)
 
+    # Ending
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(min(5.0, max(0.05, self._idle_s / 4)))
+            await self._hibernate_idle()
+
+    async def _hibernate_idle(self) -> None:
+        """Look at the engines that are due, and end those that nobody has asked anything for the idle time."""
+        now = time.monotonic()
+        for engine in [engine for engine in self._engines.values() if engine.check_idle_at <= now and not engine.ending]:
+            answer = await self._ask_to_end(engine, engine.idle_s)
+            if answer is None or answer.hibernating:
+                engine.check_idle_at = time.monotonic() + engine.idle_s
+            else:
+                self._recency.used(engine.tenant, time.monotonic() - answer.idle_s)
+                engine.check_idle_at = time.monotonic() + max(_IDLE_CHECK_PAUSE_S, engine.idle_s - answer.idle_s)
+
+    async def _evict(self, ask: Ask) -> Idleness | None:
+        engine = self._engines.get(ask.tenant)
+        return None if engine is None else await self._ask_to_end(engine, ask.idle_s)
+
+    async def _ask_to_end(self, engine: RunningEngine, idle_s: float) -> Idleness | None:
+        """Ask an engine to end if it was idle for so long, unless somebody is about to start or end it."""
+        lock = self._lock(engine.tenant)
+        if lock.locked() or engine.is_going or engine.gone.is_set() or not engine.serving:
+            return None
+        async with lock:  # whoever needs the engine waits here for the answer
+            answer = await engine.ask_to_end(idle_s)
+        if answer is None:
+            _log.warning("hibernation_failed", tenant=engine.tenant)
+        elif answer.hibernating:
+            self.hibernations += 1
+            if not engine.gone.is_set():
+                self.memory.leaves(engine.tenant, leaving=True)
+            _log.info("engine_hibernates", tenant=engine.tenant)
+        if answer is None or answer.hibernating:
+            self.suspicion.suspect(engine)
+        return answer
+
+    # What the fork server tells
+
+    async def _care(self) -> None:
+        await self.link.wait_connected()  # only then is known which engines run
+        await self.caretaker.run()
+
     def _adopt(self, processes: list[EngineProcess]) -> None:
         """Take the fork server's word for what runs."""
-        known = {engine.process.pid: engine for engine in self._engines.values()}
-        for engine in known.values():
-            if engine.process.pid not in {process.pid for process in processes}:
+        running = {process.pid for process in processes}
+        for engine in list(self._engines.values()):
+            if engine.pid not in running:
                 self._gone(engine)
         for process in processes:
-            self._engines.setdefault(process.tenant, self._running(process)).idle_s = self._idle_s
+            self._add(process).idle_s = self._idle_s
         if processes:
             _log.info("engines_adopted", engines=len(processes))
 
+    def _served(self, served: Served) -> None:
+        # One that we don't know was forked for somebody who did not wait for the answer.
+        engine = self._add(EngineProcess(served.tenant, served.pid, time.time()))
+        engine.serving = True
+        self._crashes.served(served.tenant)
+        self.queue.leave(served.tenant)
+
     def _exited(self, exited: Exited) -> None:
-        engine = self._engines.get(exited.tenant)
-        if engine is None or engine.process.pid != exited.pid:
-            self._exits_unmatched[exited.pid] = exited
-            while len(self._exits_unmatched) > _EXITS_UNMATCHED_MAX:
-                self._exits_unmatched.pop(next(iter(self._exits_unmatched)))
+        tenant = exited.tenant
+        engine = self._engines.get(tenant)
+        if tenant in self._forking:
+            self._forking[tenant].add(exited.pid)
+        if engine is not None and engine.pid == exited.pid:
+            self._gone(engine)
+        elif tenant not in self._forking:
             return
-        self._gone(engine)
-        if exited.served:
-            self._crashes.pop(exited.tenant, None)
         if exited.status == 0:
             return
         self.crashes += 1
-        _log.warning("engine_crashed", tenant=exited.tenant, status=exited.status, served=exited.served)
-        if not exited.served:
-            crashes = self._crashes.setdefault(exited.tenant, _Crashes())
-            crashes.count += 1
-            if crashes.count >= _CRASHES_FREE:
-                pause_s = min(_BACKOFF_MAX_S, 2.0 ** (crashes.count - _CRASHES_FREE))
-                crashes.not_before = time.monotonic() + pause_s
+        _log.warning("engine_crashed", tenant=tenant, status=exited.status, served=exited.served)
+        self._crashes.crashed(tenant, time.monotonic(), served=exited.served)
 
-    def _gone(self, engine: _Engine) -> None:
-        tenant = engine.process.tenant
+    def _gone(self, engine: RunningEngine) -> None:
+        tenant = engine.tenant
         del self._engines[tenant]
         engine.gone.set()
+        self._recency.forget(tenant)
+        self.queue.leave(tenant)
+        self.room.release(tenant)
         self.caretaker.ended(tenant, tenant_folder(self._data_folder, tenant))
-
-    def _check_backoff(self, tenant: str) -> None:
-        crashes = self._crashes.get(tenant)
-        if crashes is not None and (wait_s := crashes.not_before - time.monotonic()) > 0:
-            raise RemoteError(ErrorCode.UNAVAILABLE, "the engine keeps failing at its start", retry_after=max(1, round(wait_s)))

@@ -51,7 +51,7 @@ def test_ready_part_by_part(service: Service, account: Account) -> None:
     parts = answer.json()["parts"]
 
     assert (answer.status_code, answer.json()["status"]) == (200, "ready")
-    assert set(parts) == {"control_plane", "host", "embedder", "replicator", "isolation"}
+    assert set(parts) == {"control_plane", "host", "embedder", "replicator", "disk", "isolation"}
     assert {part["status"] for part in parts.values()} == {"ready"}
     assert parts["host"]["engines"] >= 1
     assert parts["embedder"]["dimensions"] == 384

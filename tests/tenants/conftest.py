@@ -101,6 +101,17 @@ def sleepy_node(tmp_path: Path) -> Iterator[Node]:
     yield from _run(tmp_path, idle_s=0.2)
 
 
+@pytest.fixture
+def fork_server(tmp_path: Path) -> Iterator[Node]:
+    """A fork server without a host, for a pool in the test's own process."""
+    node = Node(tmp_path)
+    try:
+        node.start("engine.fork_server")
+        yield node
+    finally:
+        node.close()
+
+
 def _run(folder: Path, *, idle_s: float) -> Iterator[Node]:
     node = Node(folder, idle_s=idle_s)
     try:
