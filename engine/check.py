@@ -56,21 +56,25 @@ def _confined(folder: Path) -> Path:
     return confinement.apply(Box(folder=folder, user=user, memory_max_mb=_MEMORY_MAX_MB, parent=os.getppid()))
 
 
-def main(arguments: list[str]) -> int:
-    """Check one folder and return the exit status."""
-    log.configure("check")
-    preload()
-    folder = _confined(Path(arguments[0]))
+def run(folder: Path, *, release: bool) -> int:
+    """Check one folder, print the report and return the exit status."""
     try:
         with FolderLock(folder, wait_s=0):
             report = check(folder / "memory.db")
-            if "--release" in arguments[1:] and not report.problems:
+            if release and not report.problems:
                 Quarantine(folder).leave()
     except FolderInUse:
         print("an engine serves it")
         return 2
     sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
     return 1 if report.problems else 0
+
+
+def main(arguments: list[str]) -> int:
+    """Confine this process for good, check the folder that is named and return the exit status."""
+    log.configure("check")
+    preload()
+    return run(_confined(Path(arguments[0])), release="--release" in arguments[1:])
 
 
 if __name__ == "__main__":

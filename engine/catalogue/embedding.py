@@ -7,28 +7,32 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from engine.catalogue.memory import CONTENT_BYTES_MAX
 from engine.catalogue.operation import Arguments, Operation
+
+PENDING_TEXTS_MAX = 256
+"""Asked for at once, and answered: whoever embeds has work for seconds with them."""
 
 
 class PendingTexts(Arguments):
     """Arguments of ``pending_texts``. ``model`` is the one that will embed: texts that lack its vectors are pending."""
 
     model: str
-    limit: Annotated[int, Meta(ge=1, le=256)] = 64
+    limit: Annotated[int, Meta(ge=1, le=PENDING_TEXTS_MAX)] = 64
 
 
 class PendingText(msgspec.Struct, array_like=True):
     """A text to embed. The hash comes back with the vectors: a text changed meanwhile stays pending."""
 
     id: int
-    content_hash: str
-    content: str
+    content_hash: Annotated[str, Meta(max_length=128)]
+    content: Annotated[str, Meta(max_length=CONTENT_BYTES_MAX)]
 
 
 class Pending(msgspec.Struct, omit_defaults=True):
     """Some of the pending texts, those of no model first, else oldest first."""
 
-    texts: list[PendingText]
+    texts: Annotated[list[PendingText], Meta(max_length=PENDING_TEXTS_MAX)]
     unsettled: bool = False
     """Whether another model's vectors are here, so that ``embeddings_store`` has work to do even without texts."""
 

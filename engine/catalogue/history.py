@@ -138,6 +138,7 @@ EMPTY_TRASH = Tool(
     arguments=EmptyTrash,
     result=TrashEmptied,
     kind="write",
+    frees=True,
     category="history",
     profile="full",
     destructive=True,

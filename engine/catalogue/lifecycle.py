@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 
 from engine.catalogue.operation import Arguments, Operation
 
@@ -14,6 +17,11 @@ DUE_FILE = "due.json"
 
 DUE_BYTES_MAX = 64
 """No honest one is longer."""
+
+
+FINDINGS_MAX = 1000
+Finding = Annotated[str, Meta(max_length=2000)]
+"""A check ends long before it has found so much; what an engine says that was taken over is bounded by it."""
 
 
 class Due(msgspec.Struct):
@@ -32,7 +40,8 @@ class Idleness(msgspec.Struct):
     """Whether the engine is ending now, and otherwise for how long it has been idle."""
 
     hibernating: bool
-    idle_s: float
+    idle_s: Annotated[float, Meta(ge=0)]
+    """The host reckons with it: less than nothing, or no number at all, would keep an engine awake for ever."""
 
 
 class Housekeep(Arguments):
@@ -52,9 +61,9 @@ class DatabaseCheck(Arguments):
 class CheckReport(msgspec.Struct, kw_only=True):
     """What a check of a whole database has found. Nothing that is stored is in it."""
 
-    problems: list[str] = []
+    problems: Annotated[list[Finding], Meta(max_length=FINDINGS_MAX)] = []
     """None: the database is sound."""
-    left_out: list[str] = []
+    left_out: Annotated[list[Finding], Meta(max_length=FINDINGS_MAX)] = []
     """What could not be checked, and how it can be."""
     memories: int = 0
     """Rows looked at, deleted and expired ones included."""
@@ -63,5 +72,5 @@ class CheckReport(msgspec.Struct, kw_only=True):
 
 
 HIBERNATE = Operation(name="hibernate", arguments=Hibernate, result=Idleness, kind="read")
-HOUSEKEEP = Operation(name="housekeep", arguments=Housekeep, result=Housekept, kind="write")
+HOUSEKEEP = Operation(name="housekeep", arguments=Housekeep, result=Housekept, kind="write", frees=True)
 DATABASE_CHECK = Operation(name="database_check", arguments=DatabaseCheck, result=CheckReport, kind="read")

@@ -134,6 +134,7 @@ UNLINK = Tool(
     arguments=MemoryUnlink,
     result=Unlinked,
     kind="write",
+    frees=True,
     category="graph",
     destructive=True,
     idempotent=True,

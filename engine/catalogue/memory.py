@@ -253,6 +253,7 @@ DELETE = Tool(
     arguments=MemoryDelete,
     result=Deleted,
     kind="write",
+    frees=True,
     profile="essential",
     destructive=True,
     idempotent=True,

@@ -35,6 +35,8 @@ class Operation(Generic[A, R]):
     result: type[R]
     kind: Kind
     """``read`` sees committed data; ``write`` runs inside a transaction; ``stream`` answers in chunks of ``result``."""
+    frees: bool = False
+    """Whether a write gives room back, as far as it stores nothing beside: it goes on when the plan, or the disk, is full."""
 
 
 @dataclass(frozen=True, kw_only=True)

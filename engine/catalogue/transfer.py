@@ -147,9 +147,9 @@ IMPORT_STAGE = Operation(name="import_stage", arguments=ImportStage, result=Impo
 IMPORT_VERSIONS = Operation(name="import_versions", arguments=ImportVersions, result=ImportStaged, kind="write")
 IMPORT_LINKS = Operation(name="import_links", arguments=ImportLinks, result=ImportStaged, kind="write")
 IMPORT_COMMIT = Operation(name="import_commit", arguments=ImportNamed, result=ImportCommitted, kind="write")
-IMPORT_SETTLE = Operation(name="import_settle", arguments=ImportNamed, result=ImportSettled, kind="write")
+IMPORT_SETTLE = Operation(name="import_settle", arguments=ImportNamed, result=ImportSettled, kind="write", frees=True)
 IMPORT_ID_MAP = Operation(name="import_id_map", arguments=ImportIdMap, result=ChangedIds, kind="read")
-IMPORT_END = Operation(name="import_end", arguments=ImportNamed, result=ImportSettled, kind="write")
+IMPORT_END = Operation(name="import_end", arguments=ImportNamed, result=ImportSettled, kind="write", frees=True)
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
     FILE,

@@ -135,6 +135,7 @@ DELETE = Tool(
     arguments=WorkspaceDelete,
     result=WorkspaceDeleted,
     kind="write",
+    frees=True,
     category="workspace",
     profile="full",
     destructive=True,

@@ -4,9 +4,14 @@ SQLite's own checkpoints are off, on every connection. Pages get their checksum 
 them, so a bit that has flipped in the log would be stamped as right; therefore all committed frames are read and their chain
 is followed first (``engine.store.wal``). Between that and the copy lie microseconds.
 
-A checkpoint always empties the log (``TRUNCATE``) or does nothing: while a snapshot is open, it is put off. So a log never
-holds frames of an earlier round, its first transaction begins on an empty file, and whatever follows the header was written
-after the header had been synced. That is what lets ``examine`` tell damage from the torn end that a power cut leaves.
+A checkpoint always empties the log (``TRUNCATE``) or does nothing: while a snapshot is open, it is put off, until the log is
+so long that the snapshot is given up for it. So a log never holds frames of an earlier round, its first transaction begins on
+an empty file, and whatever follows the header was written after the header had been synced. That is what lets ``settle`` tell
+damage from the torn end that a power cut leaves.
+
+After an fsync has failed, the kernel may take pages for written that never were, and the next fsync succeeds without them. So
+nothing is ever built on bytes whose fsync failed: a group that fails is cut off the log (``take_back``), and a log that was
+left behind is written once more before it is believed (``settle``).
 """
 
 from __future__ import annotations
@@ -18,14 +23,28 @@ from pathlib import Path
 
 import apsw
 
+from engine.protocol import ErrorCode, RemoteError
 from engine.store.connection import BUSY_TIMEOUT_MS
-from engine.store.wal import HEADER_BYTES, Chain, Header, LogDamaged
+from engine.store.wal import FRAME_HEADER_BYTES, HEADER_BYTES, Chain, Header, LogDamaged
 
 CHECKPOINT_FRAMES = 1000
 """Four megabytes, as SQLite's own checkpoints: what a killed engine reads again at its start, and a few ms of work."""
 
+SNAPSHOTS_MAX = 4
+"""Open at once. An export as a SQLite file takes as much of the disk as the database itself while it is read."""
+
+HELD_FRAMES_MIN = 16 * CHECKPOINT_FRAMES
+"""How long a log at least may grow while snapshots are read, 64 megabytes. A larger database's may grow to its own size: a
+slow reader of an export thus doubles what is on the disk at most, and then loses its snapshot."""
+
 _FRAMES_READ = 64
 """Read and summed at a time: a quarter of a megabyte, which stays in the processor's cache."""
+
+_REWRITTEN_BYTES = 1024 * 1024
+
+
+class OutcomeUnknown(Exception):
+    """The disk has failed during a commit, and again when the commit was taken back: a later start may find it or not."""
 
 
 class Checkpointer:
@@ -35,9 +54,10 @@ class Checkpointer:
         self._connection = connection
         self._path = log_path(path)
         self._descriptor: int | None = None
-        self._snapshots = 0
+        self._snapshots: set[apsw.Connection] = set()
         self._tried_at = 0
         self._frames, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+        self._page_bytes: int = connection.pragma("page_size")
         connection.set_wal_hook(self._note_commit)
 
     @property
@@ -46,13 +66,24 @@ class Checkpointer:
         return self._frames <= 0
 
     @contextlib.contextmanager
-    def held_off(self) -> Iterator[None]:
-        """Put checkpoints off for the block: a second connection reads what is in the log now."""
-        self._snapshots += 1
+    def held_off(self, reader: apsw.Connection) -> Iterator[None]:
+        """Put checkpoints off for the block: ``reader`` reads what is in the log now.
+
+        ``overloaded`` when too many do so already, ``unavailable`` when the snapshot has to be given up.
+        """
+        if len(self._snapshots) >= SNAPSHOTS_MAX:
+            message = f"{SNAPSHOTS_MAX} exports or checks are under way; wait until one has ended"
+            raise RemoteError(ErrorCode.OVERLOADED, message, retry_after=5)
+        self._snapshots.add(reader)
         try:
             yield
+        except (apsw.Error, ValueError) as error:
+            if reader in self._snapshots:
+                raise
+            message = "so much was changed meanwhile that the snapshot was given up; try again"
+            raise RemoteError(ErrorCode.UNAVAILABLE, message, retry_after=1) from error
         finally:
-            self._snapshots -= 1
+            self._snapshots.discard(reader)
 
     def run(self) -> bool:
         """Verify the log and empty it into the file; whether it is empty now. ``LogDamaged`` before anything is copied."""
@@ -60,9 +91,9 @@ class Checkpointer:
             return False
         frames, _ = self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
         if frames > 0:
+            self._tried_at = frames  # one that fails is tried again when the log has grown by as much once more
             self._verify(frames)
             if not self._truncate():
-                self._tried_at = frames
                 return False
         self._frames = self._tried_at = 0
         return True
@@ -70,7 +101,25 @@ class Checkpointer:
     def run_if_due(self) -> None:
         """Do so when the log has grown long enough to be worth it."""
         if self._frames >= self._tried_at + CHECKPOINT_FRAMES:
+            if self._snapshots and self._frames >= max(HELD_FRAMES_MIN, self._connection.pragma("page_count")):
+                self._give_up_snapshots()
             self.run()
+
+    def take_back(self) -> None:
+        """Cut off the log what a failed commit has left behind its end, for good. ``OutcomeUnknown`` when that fails too.
+
+        A commit whose fsync has failed may lie there whole: the next process would believe it.
+        """
+        try:
+            descriptor = self._log()
+            if descriptor is None:
+                return
+            known, _ = self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+            frames = max(self._frames, known)
+            os.ftruncate(descriptor, HEADER_BYTES + frames * (FRAME_HEADER_BYTES + self._page_bytes) if frames > 0 else 0)
+            os.fsync(descriptor)
+        except (OSError, apsw.Error) as error:
+            raise OutcomeUnknown from error
 
     def close(self) -> None:
         """Let go of the log. After the connection's end only."""
@@ -88,14 +137,28 @@ class Checkpointer:
             self._connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         return True
 
-    def _verify(self, frames: int) -> None:
+    def _give_up_snapshots(self) -> None:
+        for reader in list(self._snapshots):
+            try:
+                reader.close()
+            except apsw.ThreadingViolationError:
+                reader.interrupt()  # a thread is reading; it ends soon, and the next group comes here again
+            else:
+                self._snapshots.discard(reader)
+
+    def _log(self) -> int | None:
+        """Return a descriptor of the log, ``None`` when there is none."""
         if self._descriptor is None:
             # Held open for good: no descriptor of a live database's files is ever closed behind SQLite's back.
-            try:
-                self._descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            except FileNotFoundError as error:
-                raise LogDamaged("the log is gone") from error
-        chain = _follow(self._descriptor, frames)
+            with contextlib.suppress(FileNotFoundError):
+                self._descriptor = os.open(self._path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        return self._descriptor
+
+    def _verify(self, frames: int) -> None:
+        descriptor = self._log()
+        if descriptor is None:
+            raise LogDamaged("the log is gone")
+        chain = _follow(descriptor, frames)
         if chain.committed != frames:
             raise LogDamaged(f"frame {chain.frames + 1} of {frames} is not what was committed")
 
@@ -115,13 +178,35 @@ def examine(path: Path) -> None:
     SQLite takes the log up to the first frame that breaks the chain and forgets the rest: right for a torn end, a silent
     loss when the frame had been committed. ``LogDamaged`` where it certainly had.
     """
+    with _left_behind(path, os.O_RDONLY) as descriptor:
+        if descriptor is not None and _follow(descriptor).is_damaged:
+            raise LogDamaged("committed frames are missing")
+
+
+def settle(path: Path) -> None:
+    """Write the log that an engine has left behind once more, after it was examined, and sync it.
+
+    What can be read may be in memory only: the fsync that was to save it may have failed in a process that was killed then.
+    Transactions that follow would hang on a gap. A power cut meanwhile finds the bytes of before or those of now: the same.
+    """
+    with _left_behind(path, os.O_RDWR) as descriptor:
+        if descriptor is not None:
+            position = 0
+            while data := os.pread(descriptor, _REWRITTEN_BYTES, position):
+                position += os.pwrite(descriptor, data, position)
+            os.fsync(descriptor)
+
+
+@contextlib.contextmanager
+def _left_behind(path: Path, mode: int) -> Iterator[int | None]:
+    """Yield a descriptor of the log, ``None`` when there is nothing in it. Only before SQLite has opened the database."""
     try:
-        descriptor = os.open(log_path(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(log_path(path), mode | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
+        yield None
         return
     try:
-        if os.fstat(descriptor).st_size > HEADER_BYTES and _follow(descriptor).is_damaged:
-            raise LogDamaged("committed frames are missing")
+        yield descriptor if os.fstat(descriptor).st_size > HEADER_BYTES else None
     finally:
         os.close(descriptor)
 

@@ -1,4 +1,4 @@
-"""One tenant's database: its one writing connection, transactions, deadlines, limits and buffered access counts.
+"""One tenant's database: its one writing connection, transactions, deadlines, snapshots and buffered access counts.
 
 A group of writes shares one transaction and so one fsync. Each runs in a savepoint: one that fails leaves no trace and does
 not disturb the others. None may be acknowledged before ``write_group`` has returned.
@@ -7,27 +7,34 @@ not disturb the others. None may be acknowledged before ``write_group`` has retu
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Self
 
 import apsw
 
+from engine.free_space import FreeSpace
 from engine.protocol import ErrorCode, Limits, RemoteError
 from engine.protocol.moment import Clock, system_clock
-from engine.store import housekeeping, memories, statistics
-from engine.store.checkpoint import Checkpointer, examine
+from engine.store import housekeeping, memories
+from engine.store.checkpoint import Checkpointer, examine, settle
 from engine.store.connection import open_reader, open_writer
 from engine.store.migration import migrate
 from engine.store.quarantine import is_damage
+from engine.store.quota import Quota
 from engine.store.tokenizer import Tokenizer
 from engine.store.vector_image import VectorImage
 
 _STEPS_BETWEEN_DEADLINE_CHECKS = 2000
 _ERASED_BESIDE_MAX = 4
 """Memories that a write group erases beside its own work. FTS5's secure-delete takes 2 ms for one of sixty words."""
+
+_ACCESSES_BESIDE_MAX = 64
+"""Counts of reads that a write group writes beside its own work: each may rewrite a memory of 64 KiB, so four megabytes."""
 
 _ERASED_AT_ONCE_MAX = 25
 """Memories that a piece of housekeeping erases: requests wait for it, so some 40 ms."""
@@ -36,11 +43,15 @@ _ERASED_AT_ONCE_MAX = 25
 class Database:
     """The file of one tenant, open. A context manager."""
 
-    def __init__(self, path: Path, *, clock: Clock = system_clock) -> None:
+    def __init__(self, path: Path, *, clock: Clock = system_clock, disk_reserve_bytes: int | None = None) -> None:
+        """``disk_reserve_bytes`` must stay free on the disk; ``None`` is the default of ``FreeSpace``."""
         self.path = path
         self.now = clock
         examine(path)
+        settle(path)
         self.connection = open_writer(path)
+        self.space = FreeSpace(path.parent, reserve_bytes=disk_reserve_bytes)
+        self.quota = Quota(self.connection, clock)
         self.checkpoints = Checkpointer(self.connection, path)
         self.tokenize = Tokenizer(self.connection)
         self.image = VectorImage(self.connection)
@@ -53,6 +64,7 @@ class Database:
             migrate(self.connection)
         except BaseException:
             self.connection.close()
+            self.space.close()
             raise
         self.connection.set_progress_handler(self._is_over_deadline, _STEPS_BETWEEN_DEADLINE_CHECKS)
 
@@ -71,11 +83,16 @@ class Database:
             self._abandoned = True
             self.connection.close()
             self.checkpoints.close()
+            self.space.close()
 
     def abandon(self) -> None:
         """Close without writing another byte: the file is damaged."""
         self._abandoned = True
         self.close()
+
+    def leave_as_it_is(self) -> None:
+        """Have ``close`` write nothing: what it would build on is not certain. Reading goes on until then."""
+        self._abandoned = True
 
     @contextlib.contextmanager
     def read(self, deadline: float) -> Iterator[None]:
@@ -90,19 +107,23 @@ class Database:
     def write_group(self) -> Iterator[None]:
         """Run the block in one transaction; when it returns, everything in it is on the disk.
 
-        Reads are never interrupted in here: SQLite would roll back the whole group for the sake of one.
+        Reads are never interrupted in here: SQLite would roll back the whole group for the sake of one. When the disk fails,
+        none of it has happened, or else ``OutcomeUnknown`` says that this is not certain.
         """
         self.connection.execute("BEGIN IMMEDIATE")
         try:
-            self._flush_accesses()
+            flushed = self._flush_accesses()
             housekeeping.erase_due(self.connection, self.now(), _ERASED_BESIDE_MAX)
             yield
             self.connection.execute("COMMIT")
-        except BaseException:
+        except BaseException as error:
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
+            if isinstance(error, apsw.FullError | apsw.IOError):
+                self.checkpoints.take_back()
             raise
-        self._accesses.clear()
+        for memory_id in flushed:
+            del self._accesses[memory_id]
         if self._purged:
             self._scrub_log()
 
@@ -127,17 +148,29 @@ class Database:
         if time.monotonic() > self._write_deadline:
             raise RemoteError(ErrorCode.DEADLINE_EXCEEDED, "it took too long; nothing was changed")
 
+    def checkpoint_if_due(self) -> None:
+        """Empty the log when it is long, or when its room on the disk is needed."""
+        if self.space.is_low():
+            self.checkpoints.run()
+        else:
+            self.checkpoints.run_if_due()
+
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[apsw.Connection]:
         """Yield a second connection that sees the database as it is now, however long the block takes."""
-        with self.checkpoints.held_off():
-            reader = open_reader(self.path)
-            try:
+        reader = open_reader(self.path)
+        try:
+            with self.checkpoints.held_off(reader):
                 reader.execute("BEGIN")
                 reader.execute("SELECT 1 FROM memories LIMIT 1").fetchall()
                 yield reader
-            finally:
-                reader.close()
+        finally:
+            reader.close()
+
+    def is_full(self, error: BaseException) -> bool:
+        """Whether ``error``, just raised by the connection, means that there is no room. SQLite knows it of writes only."""
+        out_of_space = isinstance(error, apsw.IOError) and self.connection.system_errno in (errno.ENOSPC, errno.EDQUOT)
+        return out_of_space or isinstance(error, apsw.FullError)
 
     def note_access(self, memory_id: int) -> None:
         """Count a read. It is written with the next write: an fsync for each read would turn reads into writes."""
@@ -159,26 +192,22 @@ class Database:
         return housekeeping.next_due(self.connection)
 
     def check_limits(self, limits: Limits, *, added: int = 0) -> None:
-        """``quota_exceeded`` if the plan has no room for what this transaction has ``added``, and its commit must not happen.
-
-        It is exact under any concurrency, because it looks at the result inside the transaction that made it.
-        """
-        if limits.memories is not None and added:
-            total = memories.count(self.connection, self.now())
-            if total > limits.memories:
-                raise _over("memories", total - added, limits.memories)
-        if limits.storage_bytes is not None:
-            size = statistics.storage_bytes(self.connection)
-            if size > limits.storage_bytes:
-                raise _over("storage", size, limits.storage_bytes)
+        """``quota_exceeded`` or ``disk_full`` if there is no room for what this transaction has ``added``; it can't be kept."""
+        self.space.check()
+        self.quota.check(limits, added=added)
 
     def _scrub_log(self) -> None:
-        # A reader of an export may hold on to older frames: then the next group tries again.
-        self._purged = not self.checkpoints.run()
+        # A reader of an export may hold on to older frames, or the disk may fail: the purge is committed, and the next group
+        # tries again.
+        try:
+            self._purged = not self.checkpoints.run()
+        except apsw.Error as error:
+            if is_damage(error):
+                raise
 
     def _finish(self) -> None:
         try:
-            if self._accesses:
+            while self._accesses and not self.space.is_low():
                 with self.write_group():
                     pass
             if self.checkpoints.run():
@@ -188,14 +217,15 @@ class Database:
             if is_damage(error):
                 raise
 
-    def _flush_accesses(self) -> None:
-        for memory_id, (reads, at) in self._accesses.items():
+    def _flush_accesses(self) -> list[int]:
+        """Write some of what was counted, and return of which memories. Nobody's deletion waits, or fails, for it."""
+        if self.space.is_low():
+            return []
+        flushed = list(islice(self._accesses, _ACCESSES_BESIDE_MAX))
+        for memory_id in flushed:
+            reads, at = self._accesses[memory_id]
             memories.note_access(self.connection, memory_id, reads, at)
+        return flushed
 
     def _is_over_deadline(self) -> bool:
         return self._deadline is not None and time.monotonic() > self._deadline
-
-
-def _over(metric: str, current: int, limit: int) -> RemoteError:
-    message = f"the plan's limit of {limit} for {metric} is reached"
-    return RemoteError(ErrorCode.QUOTA_EXCEEDED, message, metric=metric, current=current, limit=limit)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import apsw
 
+from engine.free_space import FreeSpace
 from engine.protocol import ErrorCode, RemoteError
 from engine.store import versions
 from engine.store.links import LinkRow
@@ -58,11 +59,12 @@ _ONLY = {
 """Vectors of the model that is searched, not of one that is being filled in or taken away."""
 
 
-def stream(source: apsw.Connection, folder: Path, selection: Selection, now: int) -> Generator[bytes]:
+def stream(source: apsw.Connection, folder: Path, space: FreeSpace, selection: Selection, now: int) -> Generator[bytes]:
     """Yield the file in pieces, and empty ones while it is being built; ``disk_full`` when there is no room for it."""
     try:
         with _nameless(folder) as (target, descriptor):
             for _ in _copied(source, target, selection, now):
+                space.check()
                 yield b""
             target.close()
             position = 0

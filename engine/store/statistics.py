@@ -16,6 +16,7 @@ TAGS_MAX = 100
 _GROUPS = """
     SELECT m.type, m.tier, m.scope_type, m.workspace, count(*) FROM memories AS m WHERE {condition} GROUP BY 1, 2, 3, 4
 """
+_PAGES = "PRAGMA page_count; PRAGMA freelist_count; PRAGMA page_size"
 _COUNT = "SELECT count(*) FROM memories AS m WHERE {condition}"
 
 
@@ -33,8 +34,8 @@ class Tally(NamedTuple):
 
 def storage_bytes(connection: apsw.Connection) -> int:
     """Return the size of the pages in use; free ones will be used again before the file grows."""
-    pages = connection.pragma("page_count") - connection.pragma("freelist_count")
-    return int(pages * connection.pragma("page_size"))
+    pages, free, page_bytes = connection.execute(_PAGES).get
+    return int((pages - free) * page_bytes)
 
 
 def tally(connection: apsw.Connection, workspace: str | None, now: int) -> Tally:

@@ -30,7 +30,7 @@ def stream_file(database: Database, arguments: ExportFile, request: Request) -> 
     selection = Selection(workspace=arguments.workspace)
     if arguments.format == "sqlite":
         with database.snapshot() as connection:
-            yield from sqlite_copy.stream(connection, database.path.parent, selection, now)
+            yield from sqlite_copy.stream(connection, database.path.parent, database.space, selection, now)
         return
     with database.snapshot() as connection:
         form = FORMATS[arguments.format]()

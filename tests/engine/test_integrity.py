@@ -346,22 +346,22 @@ def test_a_check_alone_lets_a_sound_database_out_of_quarantine(
     page = 4096 * 3 + 100
 
     flip(tmp_path / "memory.db", page)
-    assert check.main([str(tmp_path), "--release"]) == 1
+    assert check.run(tmp_path, release=True) == 1
     assert reported(capfdbinary).problems
     assert Quarantine(tmp_path).is_active
 
     flip(tmp_path / "memory.db", page)
-    assert check.main([str(tmp_path)]) == 0
+    assert check.run(tmp_path, release=False) == 0
     assert Quarantine(tmp_path).is_active
 
-    assert check.main([str(tmp_path), "--release"]) == 0
+    assert check.run(tmp_path, release=True) == 0
     assert reported(capfdbinary) == CheckReport(memories=5, bytes=(tmp_path / "memory.db").stat().st_size)
     assert not Quarantine(tmp_path).is_active
 
 
 def test_what_an_engine_serves_is_not_checked_beside_it(tmp_path: Path) -> None:
     with FolderLock(tmp_path, wait_s=0):
-        assert check.main([str(tmp_path)]) == 2
+        assert check.run(tmp_path, release=False) == 2
 
 
 def reported(output: pytest.CaptureFixture[bytes]) -> CheckReport:

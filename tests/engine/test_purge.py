@@ -41,7 +41,7 @@ def test_a_purge_leaves_nothing_in_the_log(tmp_path: Path) -> None:
 def as_a_killed_engine_leaves_it(folder: Path, to: Path) -> Database:
     """Open a copy of a database whose purge has been committed, but not yet erased from the log."""
     folder.mkdir()
-    with Database(folder / "memory.db") as database, database.checkpoints.held_off():
+    with Database(folder / "memory.db") as database, database.snapshot():
         purge(database)
         shutil.copytree(folder, to)
     assert holds_secret(to)
