@@ -1,7 +1,8 @@
 """Reads an export file and brings it into a database: looked through first, then staged in batches, revealed at once.
 
 The file is mapped and its records are found without being decoded, so that memory holds one batch, however large the file.
-How much one batch stages is for the engine to say, by the clock; the next one is of the size that it had time for.
+How much one batch stages is for the engine to say, by the clock; the next one is of the size that it had time for. It is put
+together from small pieces with a pause after each, because everybody's requests pass through this process.
 """
 
 from __future__ import annotations
@@ -51,8 +52,12 @@ _BATCH_BYTES_MAX = 512 * 1024
 _BATCH_FIRST = 64
 """Entries in the first batch; the engine's answer says whether it has time for more."""
 
+_PIECE_ENTRIES = 32
+_PIECE_BYTES = 64 * 1024
+"""Found and decoded at a time: about a millisecond of work, or one large entry."""
+
 _PAUSE_S = 0.001
-"""Between two batches that are only looked through. The server's own threads get at the interpreter only while it is idle."""
+"""After each piece. The server's own threads get at the interpreter only while it is idle."""
 
 _UNUSUAL = re.compile(rb'[0-9]{19}|"0001-|"9999-|\\u')
 """Without any of these a record holds no number over 64 bits and no time that UTC has no date for: most need no closer look."""
@@ -79,6 +84,8 @@ class Batch(NamedTuple):
     first: int
     """The number of the first among those of its kind."""
     entries: list[Any]
+    size: int = 0
+    """Bytes that the records have in the file."""
 
 
 class ImportFile:
@@ -99,7 +106,7 @@ class ImportFile:
 
         The answer is not made before it is read, because it may name a million ids.
         """
-        for _ in self._cut(checked=False):  # a bad file is refused before anything of it is stored
+        for _ in self._pieces(checked=False):  # a bad file is refused before anything of it is stored
             await asyncio.sleep(_PAUSE_S)
         staged = await self._operate(IMPORT_BEGIN, ImportBegin())
         named = ImportNamed(import_id=staged.import_id)
@@ -124,11 +131,11 @@ class ImportFile:
 
     async def _stage_everything(self, import_id: int) -> None:
         """Stage batch by batch, cutting the next one while the engine works on the one before."""
-        batches = self._cut()
-        batch = next(batches, None)
+        batches = _Batches(self._pieces())
+        batch = await batches.next(self._size)
         while batch is not None:
-            left, following = await asyncio.gather(self._stage(import_id, batch), _cut_one(batches))
-            while left is not None and (following is None or following.kind != "memory"):
+            left, following = await asyncio.gather(self._stage(import_id, batch), batches.next(self._size))
+            while left is not None and (following is None or following.kind != "memory" or len(left.entries) >= self._size):
                 left = await self._stage(import_id, left)
             if left is not None and following is not None:
                 following = Batch("memory", left.first, left.entries + following.entries)
@@ -152,21 +159,21 @@ class ImportFile:
         self._size = min(IMPORT_BATCH_MAX, taken if taken < len(sent) else taken + _BATCH_FIRST)
         return Batch("memory", staged.next, entries[taken:]) if taken < len(entries) else None
 
-    def _cut(self, *, checked: bool = True) -> Iterator[Batch]:
-        """Yield the file in batches of records of one kind, decoded; ``Problem`` names a bad one unless all are ``checked``."""
+    def _pieces(self, *, checked: bool = True) -> Iterator[Batch]:
+        """Yield the file in small batches, decoded; ``Problem`` names a bad record unless all are ``checked``."""
         numbers: dict[Kind, int] = {"memory": 0, "link": 0, "version": 0}
-        batch: list[Any] = []
+        piece: list[Any] = []
         size, current = 0, None
         for kind, text in records(self._content, self._given):
-            if batch and current is not None and (kind != current or len(batch) >= self._size or size >= _BATCH_BYTES_MAX):
-                yield Batch(current, numbers[current] - len(batch), batch)
-                batch, size = [], 0
+            if piece and current is not None and (kind != current or len(piece) >= _PIECE_ENTRIES or size >= _PIECE_BYTES):
+                yield Batch(current, numbers[current] - len(piece), piece, size)
+                piece, size = [], 0
             current = kind
-            batch.append(_DECODERS[kind].decode(text) if checked else _check(kind, text, numbers[kind]))
+            piece.append(_DECODERS[kind].decode(text) if checked else _check(kind, text, numbers[kind]))
             numbers[kind] += 1
             size += len(text)
-        if batch and current is not None:
-            yield Batch(current, numbers[current] - len(batch), batch)
+        if piece and current is not None:
+            yield Batch(current, numbers[current] - len(piece), piece, size)
 
     async def _changed_ids(self, import_id: int) -> AsyncIterator[bytes]:
         """Yield the members of ``id_map`` in pieces."""
@@ -194,10 +201,25 @@ class ImportFile:
         raise AssertionError("unreachable")
 
 
-async def _cut_one(batches: Iterator[Batch]) -> Batch | None:
-    for _ in range(2):
-        await asyncio.sleep(0)  # the request that was made before is on its way first
-    return next(batches, None)
+class _Batches:
+    """Puts pieces together to batches."""
+
+    def __init__(self, pieces: Iterator[Batch]) -> None:
+        self._pieces = pieces
+        self._piece = next(pieces, None)
+
+    async def next(self, entries_max: int) -> Batch | None:
+        """Return the next batch: one piece, or several of one kind that are not too much together."""
+        batch = self._piece
+        while batch is not None:
+            await asyncio.sleep(_PAUSE_S)  # the request that was made before is on its way first
+            piece = self._piece = next(self._pieces, None)
+            if piece is None or piece.kind != batch.kind or len(batch.entries) + len(piece.entries) > entries_max:
+                break
+            if batch.size + piece.size > _BATCH_BYTES_MAX:
+                break
+            batch = Batch(batch.kind, batch.first, batch.entries + piece.entries, batch.size + piece.size)
+        return batch
 
 
 def _check(kind: Kind, text: bytes, number: int) -> Any:

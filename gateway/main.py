@@ -24,6 +24,7 @@ from engine.embedder.client import EmbedderClient
 from engine.link import Link
 from engine.process import die_with_parent, raise_descriptor_limit, stop_event
 from gateway.app import Dependencies, create_app
+from gateway.bulk_budget import BulkBudget
 from gateway.embedding_pump import EmbeddingPump
 from gateway.execution import Execution
 from gateway.metrics import Metrics
@@ -55,17 +56,18 @@ async def serve(settings: GatewaySettings) -> None:
         embedder = await stack.enter_async_context(EmbedderClient(run_folder / "embed.sock"))
         host = await stack.enter_async_context(Link(run_folder / "host.sock"))
         replicator = await stack.enter_async_context(Link(run_folder / "replica.sock"))
-        pump = EmbeddingPump(embedder)
+        budget = BulkBudget()
+        pump = EmbeddingPump(embedder, budget)
         router = await stack.enter_async_context(Router(host, pending=pump.note))
         parts = Parts(registry=registry, host=host, embedder=embedder, replicator=replicator)
         app = create_app(
             Dependencies(
                 settings=settings,
                 registry=registry,
-                execution=Execution(router, embedder, pump),
+                execution=Execution(router, embedder, pump, budget),
                 limiter=RateLimiter(time.monotonic),
                 readiness=ReadinessProbe(parts),
-                metrics=Metrics(parts, pump),
+                metrics=Metrics(parts, pump, budget),
                 request_log=await stack.enter_async_context(RequestLog(sys.stdout.buffer)),
             )
         )

@@ -7,6 +7,7 @@ import contextlib
 from prometheus_client import CollectorRegistry, Gauge, GCCollector, PlatformCollector, ProcessCollector
 
 from engine.protocol import RemoteError
+from gateway.bulk_budget import BulkBudget
 from gateway.embedding_pump import EmbeddingPump
 from gateway.readiness import Parts
 from gateway.telemetry import RequestMetrics
@@ -17,11 +18,12 @@ from tenants.replica.messages import ReplicaStatus
 class Metrics:
     """One collector registry per application, so that two can live in one process."""
 
-    def __init__(self, parts: Parts, pump: EmbeddingPump) -> None:
+    def __init__(self, parts: Parts, pump: EmbeddingPump, budget: BulkBudget) -> None:
         self.registry = CollectorRegistry()
         self.requests = RequestMetrics(self.registry)
         self._parts = parts
         self._pump = pump
+        self._budget = budget
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
         self._up = Gauge("engram_part_up", "Whether a part answers.", ("part",), registry=self.registry)
@@ -30,14 +32,27 @@ class Metrics:
         self._hibernations = self._gauge("engram_engine_hibernations", "Engines put to sleep since the host began.")
         self._crashes = self._gauge("engram_engine_crashes", "Engines that ended by themselves since the host began.")
         self._wakings = self._gauge("engram_engine_wakings", "Engines started to erase what was due, since the host began.")
+        self._evictions = self._gauge("engram_engine_evictions", "Engines put to sleep for memory since the host began.")
+        self._starts_waiting = self._gauge("engram_engine_starts_waiting", "Databases in the queue to be woken.")
+        self._starts_refused = self._gauge("engram_engine_starts_refused", "Starts refused since the host began.")
+        self._hung = self._gauge("engram_engines_hung", "Engines that hung and were killed since the host began.")
+        self._memory = self._gauge("engram_engines_memory_bytes", "Memory that engines share with no other process.")
+        self._memory_max = self._gauge("engram_engines_memory_max_bytes", "What engines may hold.")
         self._quarantined = self._gauge("engram_databases_quarantined", "Databases known to be damaged and set aside.")
         self._texts = self._gauge("engram_embedder_texts", "Texts embedded since the embedder began.")
         self._batches = self._gauge("engram_embedder_batches", "Batches run since the embedder began.")
         self._seconds = self._gauge("engram_embedder_seconds", "Seconds spent embedding since the embedder began.")
         self._queued = self._gauge("engram_embedder_queued", "Passages that wait for the embedder.")
         self._waiting = self._gauge("engram_pending_tenants", "Tenants known to have texts without vectors.")
+        self._bulk_waiting = self._gauge("engram_bulk_waiting", "Calls of bulk writers that wait for a turn.")
+        self._bulk_seconds = self._gauge(
+            "engram_bulk_seconds", "Seconds engines spent on bulk writing since the gateway began."
+        )
         self._folders = self._gauge("engram_tenants_on_disk", "Tenants with a folder on this node.")
         self._bytes = self._gauge("engram_tenants_bytes", "Bytes of all tenants' folders on this node.")
+        self._outbox_files = self._gauge("engram_outbox_files", "Files of changes that wait to be carried away.")
+        self._outbox_bytes = self._gauge("engram_outbox_bytes", "Bytes of these files.")
+        self._outbox_refused = self._gauge("engram_outbox_refused", "What lies in outboxes and is never carried away.")
 
     async def refresh(self) -> None:
         """Ask the other parts; one that does not answer shows as down and keeps its last figures."""
@@ -47,6 +62,8 @@ class Metrics:
                 await ask()
                 self._up.labels(part).set(1)
         self._waiting.set(self._pump.waiting)
+        self._bulk_waiting.set(self._budget.waiting)
+        self._bulk_seconds.set(self._budget.seconds_total)
 
     async def _ask_host(self) -> None:
         status = await self._parts.host.call("status", result_type=HostStatus, deadline_ms=1000)
@@ -56,6 +73,12 @@ class Metrics:
         self._crashes.set(status.crashes_total)
         self._wakings.set(status.wakings_total)
         self._quarantined.set(status.quarantined)
+        self._evictions.set(status.evictions_total)
+        self._starts_waiting.set(status.starts_waiting)
+        self._starts_refused.set(status.starts_refused_total)
+        self._hung.set(status.hung_total)
+        self._memory.set(status.memory_bytes)
+        self._memory_max.set(status.memory_bytes_max)
 
     async def _ask_embedder(self) -> None:
         status = await self._parts.embedder.status()
@@ -68,6 +91,9 @@ class Metrics:
         status = await self._parts.replicator.call("status", result_type=ReplicaStatus, deadline_ms=1000)
         self._folders.set(status.tenants)
         self._bytes.set(status.bytes)
+        self._outbox_files.set(status.outbox_files)
+        self._outbox_bytes.set(status.outbox_bytes)
+        self._outbox_refused.set(status.refused)
 
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(name, text, registry=self.registry)

@@ -1,178 +1,114 @@
-"""Collects what many requests want embedded into batches, and runs one at a time on a thread of its own.
+"""Does the work of many requests on one thread of its own, in runs whose order ``schedule`` decides.
 
-A batch saves trips to the thread; the model still takes its texts one by one, so that none leaves a trace in another's vector.
-Queries go ahead of documents, whichever model either is for: a person waits for them. Documents take turns, passage by passage,
-so that a short one is not held up behind a long one. A batch is bounded by its tokens, because a query that comes now waits
-for it.
+A run saves trips to the thread, and whatever comes meanwhile waits for it: so it is short. Queries go ahead of documents,
+whichever model either is for, because a person waits for them. What its caller gave up on is dropped before its turn.
 
-Nothing is remembered: a hit would tell one tenant what another has stored. What its caller gave up on is dropped before it
-reaches the model.
+Nothing is remembered: a hit would tell one tenant what another has stored.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import structlog
 
-from engine.embedder.messages import PASSAGES_PER_REQUEST_MAX
+from engine.embedder.schedule import Schedule, Urgency
 from engine.protocol import ErrorCode, RemoteError
 
-BATCH_TEXTS_MAX = 32
-BATCH_TOKENS_MAX = 512
-
-QUERIES_QUEUED_MAX = 1024
-"""About two seconds of work, the time a search waits for its vector before it does without."""
-
-PASSAGES_QUEUED_MAX = 2 * PASSAGES_PER_REQUEST_MAX
-"""The largest request fits beside another. Minutes of work: who waits for it has a deadline, and gives up by it."""
+RUN_TEXTS_MAX = 32
 
 _log = structlog.get_logger()
 
-
-class Encoder(Protocol):
-    """What runs on the thread. Each call returns one vector per text."""
-
-    def embed_documents(self, texts: list[str]) -> list[bytes]:
-        """Return the vector of each passage."""
-
-    def embed_query(self, texts: list[str]) -> list[bytes]:
-        """Return the vector of each query."""
+Work = Callable[[list[str]], Sequence[Any]]
+"""What runs on the thread: it returns one result per text, and takes each text by itself, whatever stands beside it."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Job:
-    """One request: its texts, the vectors as they come, and who waits for them."""
+    """One request: its texts, the results as they come, and who waits for them."""
 
+    kind: Work
     texts: list[str]
-    tokens: list[int]
-    future: asyncio.Future[list[bytes]]
-    vectors: dict[int, bytes] = field(default_factory=dict)
+    costs: list[int]
+    future: asyncio.Future[list[Any]]
+    results: dict[int, Any] = field(default_factory=dict)
     started: int = 0
 
-    def finish(self, index: int, vector: bytes) -> None:
-        self.vectors[index] = vector
-        if len(self.vectors) == len(self.texts) and not self.future.done():
-            self.future.set_result([self.vectors[position] for position in range(len(self.texts))])
+    @property
+    def waiting(self) -> int:
+        return len(self.texts) - self.started
 
+    @property
+    def wanted(self) -> bool:
+        return not self.future.done()
 
-_Run = list[tuple[_Job, int]]
+    def finish(self, index: int, result: Any) -> None:
+        self.results[index] = result
+        if len(self.results) == len(self.texts) and not self.future.done():
+            self.future.set_result([self.results[position] for position in range(len(self.texts))])
 
-
-class _Lane:
-    """Jobs of one kind in order of arrival, and the runs already made of them."""
-
-    def __init__(self, embed: Callable[[list[str]], list[bytes]], texts_max: int) -> None:
-        self.embed = embed
-        self.queued = 0
-        self._texts_max = texts_max
-        self._jobs: deque[_Job] = deque()
-        self._runs: deque[_Run] = deque()
-
-    def add(self, job: _Job) -> None:
-        if self.queued + len(job.texts) > self._texts_max:
-            raise RemoteError(ErrorCode.OVERLOADED, "too many texts wait to be embedded", limit=self._texts_max)
-        self.queued += len(job.texts)
-        self._jobs.append(job)
-
-    def next_run(self) -> _Run:
-        """Return what to embed next, without what nobody waits for any more; empty when there is nothing."""
-        while self._runs or self._collect():
-            run = self._runs.popleft()
-            self.queued -= len(run)
-            if alive := [(job, index) for job, index in run if not job.future.done()]:
-                return alive
-        return []
-
-    def fail_all(self, error: RemoteError) -> None:
-        while run := self.next_run():
-            for job, _ in run:
-                if not job.future.done():
-                    job.future.set_exception(error)
-
-    def _collect(self) -> bool:
-        """Take a passage of each job in turn and cut them into runs, the short ones first. False when no job is left."""
-        group: _Run = []
-        while self._jobs and len(group) < BATCH_TEXTS_MAX:
-            job = self._jobs.popleft()
-            if job.future.done():
-                self.queued -= len(job.texts) - job.started
-                continue
-            group.append((job, job.started))
-            job.started += 1
-            if job.started < len(job.texts):
-                self._jobs.append(job)
-        group.sort(key=lambda entry: entry[0].tokens[entry[1]])
-        run: _Run = []
-        tokens = 0
-        for job, index in group:
-            if run and tokens + job.tokens[index] > BATCH_TOKENS_MAX:
-                self._runs.append(run)
-                run, tokens = [], 0
-            run.append((job, index))
-            tokens += job.tokens[index]
-        if run:
-            self._runs.append(run)
-        return bool(group)
+    def fail(self, error: RemoteError) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
 
 
 class Queue:
-    """What waits for one model."""
+    """What waits for one model. It may be closed by itself."""
 
-    def __init__(self, encoder: Encoder, arrived: asyncio.Event) -> None:
-        self.queries = _Lane(encoder.embed_query, QUERIES_QUEUED_MAX)
-        self.passages = _Lane(encoder.embed_documents, PASSAGES_QUEUED_MAX)
-        self._arrived = arrived
+    def __init__(self, batcher: Batcher) -> None:
+        self._batcher = batcher
+        self._jobs: set[_Job] = set()
         self._refusal: RemoteError | None = None
 
     @property
     def queued(self) -> int:
-        """Texts that wait for the model."""
-        return self.queries.queued + self.passages.queued
+        """Texts that wait."""
+        return sum(job.waiting for job in self._jobs)
 
-    async def query(self, text: str, tokens: int) -> bytes:
-        """Return the vector of a query of about ``tokens`` tokens."""
-        return (await self._embed(self.queries, [text], [tokens]))[0]
-
-    async def documents(self, texts: Iterable[str], tokens: Iterable[int]) -> list[bytes]:
-        """Return the vectors of passages; ``tokens`` says how long each is."""
-        return await self._embed(self.passages, list(texts), list(tokens))
-
-    def close(self, refusal: RemoteError) -> None:
-        """Take nothing more and refuse what waits; a batch under way is finished."""
-        self._refusal = refusal
-        self.queries.fail_all(refusal)
-        self.passages.fail_all(refusal)
-
-    async def _embed(self, lane: _Lane, texts: list[str], tokens: list[int]) -> list[bytes]:
+    async def run(
+        self, work: Work, texts: Sequence[str], costs: Sequence[int], *, urgency: Urgency, lane: str = ""
+    ) -> list[Any]:
+        """Return what ``work`` makes of each text; ``costs`` says how much work each is, in any unit."""
         if self._refusal is not None:
             raise self._refusal
         if not texts:
             return []
-        job = _Job(texts, tokens, asyncio.get_running_loop().create_future())
-        lane.add(job)
-        self._arrived.set()
-        return await job.future
+        job = _Job(work, list(texts), list(costs), asyncio.get_running_loop().create_future())
+        self._jobs.add(job)
+        try:
+            self._batcher.add(urgency, lane, job)
+            return await job.future
+        finally:
+            self._jobs.discard(job)
+
+    def close(self, refusal: RemoteError) -> None:
+        """Take nothing more and refuse what waits; a run under way is finished."""
+        self._refusal = refusal
+        for job in self._jobs:
+            if job.waiting:
+                job.fail(refusal)
 
 
 class Batcher:
-    """Embeds for many requests at once. An async context manager; leaving it refuses what still waits."""
+    """One thread and all that waits for it. An async context manager; leaving it refuses what still waits."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, *, run_cost_max: int) -> None:
+        """``run_cost_max`` bounds a run of several texts; a dearer text is a run by itself."""
         self.texts_total = 0
-        self.batches_total = 0
+        self.runs_total = 0
         self.seconds_total = 0.0
-        self._queues: deque[Queue] = deque()
+        self._run_cost_max = run_cost_max
+        self._schedule: Schedule[_Job] = Schedule()
+        self._queues: set[Queue] = set()
         self._arrived = asyncio.Event()
         self._closed = False
         # One thread for all models: a second one would take turns by the clock, and a query could not go first.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._tasks = asyncio.TaskGroup()
 
     async def __aenter__(self) -> Self:
@@ -187,70 +123,63 @@ class Batcher:
 
     @property
     def queued(self) -> int:
-        """Texts that wait for any model."""
+        """Texts that wait, whichever queue they are in."""
         return sum(queue.queued for queue in self._queues)
 
-    def add(self, encoder: Encoder) -> Queue:
-        """Return a queue for what ``encoder`` is to embed."""
-        queue = Queue(encoder, self._arrived)
+    def open(self) -> Queue:
+        """Return a new queue."""
+        queue = Queue(self)
         if self._closed:
             queue.close(_ending())
-        self._queues.append(queue)
+        self._queues.add(queue)
         return queue
 
     def remove(self, queue: Queue, refusal: RemoteError) -> None:
-        """Have a queue's model used no more; what waits for it is refused."""
+        """Use a queue no more; what waits in it is refused."""
         queue.close(refusal)
-        self._queues.remove(queue)
+        self._queues.discard(queue)
 
     def close(self) -> None:
-        """Take nothing more and refuse what waits; the batch under way is finished."""
+        """Take nothing more and refuse what waits; the run under way is finished."""
         self._closed = True
         for queue in self._queues:
             queue.close(_ending())
         self._arrived.set()
 
+    def add(self, urgency: Urgency, lane: str, job: _Job) -> None:
+        """Have a job wait for its turns."""
+        self._schedule.add(urgency, lane, job)
+        self._arrived.set()
+
     async def _work(self) -> None:
         while not self._closed:
-            lane, run = self._next_run()
-            if lane is None:
+            if run := self._schedule.take_run(cost_max=self._run_cost_max, pieces_max=RUN_TEXTS_MAX):
+                for job, _ in run:
+                    job.started += 1
+                await self._do(run)
+            else:
                 self._arrived.clear()
                 await self._arrived.wait()
-            else:
-                await self._embed_run(lane.embed, run)
 
-    def _next_run(self) -> tuple[_Lane | None, _Run]:
-        for queue in self._queues:
-            if run := queue.queries.next_run():
-                return queue.queries, run
-        for queue in self._queues:
-            if run := queue.passages.next_run():
-                self._queues.remove(queue)  # the models' documents take turns
-                self._queues.append(queue)
-                return queue.passages, run
-        return None, []
-
-    async def _embed_run(self, embed: Callable[[list[str]], list[bytes]], run: _Run) -> None:
-        loop = asyncio.get_running_loop()
+    async def _do(self, run: list[tuple[_Job, int]]) -> None:
+        work = run[0][0].kind
         began = perf_counter()
         try:
-            vectors = await loop.run_in_executor(self._thread, embed, [job.texts[index] for job, index in run])
+            texts = [job.texts[index] for job, index in run]
+            results = await asyncio.get_running_loop().run_in_executor(self._thread, work, texts)
         except Exception:
             if len(run) > 1:  # one caller's text must not fail another's
                 for entry in run:
-                    await self._embed_run(embed, [entry])
+                    await self._do([entry])
                 return
-            _log.exception("embedding_failed")
-            error = RemoteError(ErrorCode.INTERNAL, "the text could not be embedded")
-            for job, _ in run:
-                if not job.future.done():
-                    job.future.set_exception(error)
+            _log.exception("text_failed")
+            run[0][0].fail(RemoteError(ErrorCode.INTERNAL, "the text could not be embedded"))
             return
         self.seconds_total += perf_counter() - began
-        self.batches_total += 1
+        self.runs_total += 1
         self.texts_total += len(run)
-        for (job, index), vector in zip(run, vectors, strict=True):
-            job.finish(index, vector)
+        for (job, index), result in zip(run, results, strict=True):
+            job.finish(index, result)
 
 
 def _ending() -> RemoteError:

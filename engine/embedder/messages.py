@@ -21,11 +21,18 @@ ModelName = Annotated[str, Meta(max_length=128)]
 """Which model is to embed; empty for the one that is set. Another is used if it is on this machine already."""
 
 
+Lane = Annotated[str, Meta(max_length=64)]
+"""For whom this is. What waits in different lanes gets equal shares of the work; the name means nothing else here."""
+
+
 class EmbedDocuments(msgspec.Struct, frozen=True):
     """Arguments of ``embed_documents``. The answer is a list of ``Embedding``, one per text, in the same order."""
 
     texts: Annotated[list[str], Meta(max_length=TEXTS_PER_REQUEST_MAX)]
     model: ModelName = ""
+    lane: Lane = ""
+    background: bool = False
+    """Nobody waits for it: what somebody waits for goes first."""
 
 
 class EmbedQuery(msgspec.Struct, frozen=True):
@@ -33,6 +40,7 @@ class EmbedQuery(msgspec.Struct, frozen=True):
 
     text: str
     model: ModelName = ""
+    lane: Lane = ""
 
 
 class EmbedderStatus(msgspec.Struct, frozen=True):

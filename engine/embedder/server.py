@@ -5,14 +5,13 @@ looked for again every few seconds, so that it may be prepared while the service
 
 One other model may be asked for by name beside it: databases that hold an earlier model's vectors are searched with that
 until they have been embedded anew. It is let go when nobody asks for it any more.
+
+A request names a lane, so that senders get equal shares. Of a lane is known what waits in it now, and nothing afterwards.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
@@ -20,6 +19,8 @@ import msgspec
 import structlog
 
 from engine.embedder.batch import Batcher, Queue
+from engine.embedder.chunker import Span
+from engine.embedder.holding import Holding
 from engine.embedder.messages import (
     CHARACTERS_PER_REQUEST_MAX,
     PASSAGES_PER_REQUEST_MAX,
@@ -28,6 +29,7 @@ from engine.embedder.messages import (
     EmbedQuery,
 )
 from engine.embedder.prepare import ModelUnavailable
+from engine.embedder.schedule import Urgency
 from engine.embedder.settings import Settings
 from engine.protocol import Embedding, ErrorCode, Passage, RemoteError, Request
 from engine.protocol.errors import invalid
@@ -44,11 +46,18 @@ _OTHER_KEPT_S = 60.0
 _OTHER_IDLE_S = 600.0
 """Loading it takes a second; keeping it takes up to several hundred megabytes."""
 
-_CHARACTERS_HELD_MAX = 4 * CHARACTERS_PER_REQUEST_MAX
-"""Documents taken in and not yet answered; the bound of what they hold in memory before they are cut into passages."""
+_RUN_TOKENS_MAX = 64
+"""A line or two: 7 ms of the model's time. So long does a query wait that comes now, or as long as one passage takes, which is
+20 to 30 at the most. Larger runs save nothing but trips to the thread, 0.1 ms each."""
+
+_TEXT_TOKENS = 16
+"""What a text takes besides its tokens, in tokens: a line takes 1.2 ms, 254 tokens take 20."""
+
+_RUN_CHARACTERS_MAX = 4096
+"""Cut in 3 ms, or 13 in the densest script."""
 
 _CHARACTERS_PER_TOKEN = 3
-"""Fewer than English has. A query's length in tokens only decides which queries share a batch."""
+"""Fewer than English has. A query's length in tokens only says what it costs."""
 
 _log = structlog.get_logger()
 T = TypeVar("T", bound=msgspec.Struct)
@@ -70,18 +79,20 @@ class Embedder:
         self._settings = settings
         self._state: Literal["ready", "starting", "unavailable"] = "starting"
         self._reason = "the model is being loaded"
-        self._batcher = Batcher()
+        self._batcher = Batcher("model", run_cost_max=_RUN_TOKENS_MAX)
+        # Cutting has a thread and a queue of its own, so that a long document does not hold up a query, nor a short document.
+        self._cutter = Batcher("tokenizer", run_cost_max=_RUN_CHARACTERS_MAX)
+        self._to_cut = self._cutter.open()
+        self._holding = Holding()
         self._set: _Loaded | None = None
         self._other: _Loaded | None = None
         self._loading_other = asyncio.Lock()
-        self._characters_held = 0
-        # Tokenizing has a thread beside the model's, so that a long document does not hold up a query.
-        self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="tokenizer")
         self._tasks = asyncio.TaskGroup()
         self._watching: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
         await self._batcher.__aenter__()
+        await self._cutter.__aenter__()
         await self._tasks.__aenter__()
         self._watching = [self._tasks.create_task(each()) for each in (self._look_for_model, self._watch_other_model)]
         return self
@@ -90,8 +101,8 @@ class Embedder:
         for task in self._watching:
             task.cancel()
         await self._tasks.__aexit__(None, None, None)
+        await self._cutter.__aexit__(None, None, None)
         await self._batcher.__aexit__(None, None, None)
-        self._tokenizing.shutdown(cancel_futures=True)
 
     def methods(self) -> dict[str, Method]:
         """Return the methods by name."""
@@ -99,28 +110,41 @@ class Embedder:
 
     def refuse(self) -> None:
         """Answer what waits for the model with ``draining``, and take nothing more."""
+        self._cutter.close()
         self._batcher.close()
 
     async def embed_documents(self, request: Request) -> list[Embedding]:
         arguments = _arguments(request, EmbedDocuments)
-        texts = arguments.texts
+        texts, lane = arguments.texts, arguments.lane
+        urgency = Urgency.BACKGROUND if arguments.background else Urgency.DOCUMENT
+        lengths = [len(text) for text in texts]
+        _check_size("characters", sum(lengths), CHARACTERS_PER_REQUEST_MAX)
         loaded = await self._loaded(arguments.model)
         model = loaded.model
-        characters = sum(map(len, texts))
-        _check_size("characters", characters, CHARACTERS_PER_REQUEST_MAX)
-        with self._held(characters):
-            cut = await asyncio.get_running_loop().run_in_executor(self._tokenizing, model.spans, texts)
+        with self._holding.of((urgency, lane), sum(lengths)):
+            costs = [length + 1 for length in lengths]
+            cut: list[list[Span]] = await self._to_cut.run(model.spans, texts, costs, urgency=urgency, lane=lane)
             _check_size("passages", sum(map(len, cut)), PASSAGES_PER_REQUEST_MAX)
             passages = [(text[span.start : span.end], span) for text, spans in zip(texts, cut, strict=True) for span in spans]
-            vectors = iter(await loaded.queue.documents((text for text, _ in passages), (span.tokens for _, span in passages)))
+            vectors = iter(
+                await loaded.queue.run(
+                    model.embed_documents,
+                    [text for text, _ in passages],
+                    [_cost(span.tokens) for _, span in passages],
+                    urgency=urgency,
+                    lane=lane,
+                )
+            )
         return [Embedding(model.name, [Passage(span.start, span.end, next(vectors)) for span in spans]) for spans in cut]
 
     async def embed_query(self, request: Request) -> Embedding:
         arguments = _arguments(request, EmbedQuery)
-        text = arguments.text
+        text, lane = arguments.text, arguments.lane
         loaded = await self._loaded(arguments.model)
         model = loaded.model
-        vector = await loaded.queue.query(text, min(model.tokens_max, len(text) // _CHARACTERS_PER_TOKEN + 1))
+        cost = _cost(min(model.tokens_max, len(text) // _CHARACTERS_PER_TOKEN))
+        with self._holding.of((Urgency.QUERY, lane), len(text)):
+            (vector,) = await loaded.queue.run(model.embed_query, [text], [cost], urgency=Urgency.QUERY, lane=lane)
         return Embedding(model.name, [Passage(0, len(text), vector)])
 
     async def status(self, request: Request) -> EmbedderStatus:
@@ -132,7 +156,7 @@ class Embedder:
             dimensions=self._set.model.dimensions if self._set else 0,
             queued=batcher.queued,
             texts_total=batcher.texts_total,
-            batches_total=batcher.batches_total,
+            batches_total=batcher.runs_total,
             seconds_total=batcher.seconds_total,
         )
 
@@ -153,26 +177,16 @@ class Embedder:
                 model = await self._load(name, here_only=True)
                 if isinstance(model, str):
                     raise RemoteError(ErrorCode.UNAVAILABLE, model)
-                self._other = _Loaded(model, self._batcher.add(model), now())
+                self._other = _Loaded(model, self._batcher.open(), now())
             self._other.used_at = now()
             return self._other
-
-    @contextlib.contextmanager
-    def _held(self, characters: int) -> Iterator[None]:
-        if self._characters_held + characters > _CHARACTERS_HELD_MAX:
-            raise RemoteError(ErrorCode.OVERLOADED, "too many texts wait to be embedded", limit=_CHARACTERS_HELD_MAX)
-        self._characters_held += characters
-        try:
-            yield
-        finally:
-            self._characters_held -= characters
 
     async def _look_for_model(self) -> None:
         """Find the model that is set."""
         while isinstance(model := await self._load(self._settings.model, here_only=False), str):
             self._state, self._reason = "unavailable", model
             await asyncio.sleep(_LOOK_AGAIN_S)
-        self._set = _Loaded(model, self._batcher.add(model), 0.0)
+        self._set = _Loaded(model, self._batcher.open(), 0.0)
         self._state, self._reason = "ready", ""
 
     async def _watch_other_model(self) -> None:
@@ -208,6 +222,10 @@ def _load(name: str, settings: Settings, here_only: bool) -> Model:
     from engine.embedder.model import Model  # takes a second or two, while the socket already answers
 
     return Model.load(name, settings.models_dir, here_only=here_only)
+
+
+def _cost(tokens: int) -> int:
+    return tokens + _TEXT_TOKENS
 
 
 def _check_size(what: str, count: int, limit: int) -> None:

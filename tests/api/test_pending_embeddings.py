@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 
 from engine.embedder.settings import DEFAULT_MODEL
-from gateway.execution import TEXTS_AT_ONCE_MAX
+from gateway.bulk_calls import TEXTS_AT_ONCE_MAX
 from tests.service import Account, Service, wait_until
 
 

@@ -15,8 +15,6 @@ import httpx
 
 from tests.service import MODELS, Service, wait_until
 
-_ENGINES = re.compile(r"^engram_engines (\S+)$", re.MULTILINE)
-
 
 @contextmanager
 def running(**settings: str) -> Iterator[Service]:
@@ -28,13 +26,13 @@ def running(**settings: str) -> Iterator[Service]:
         yield service
 
 
-def engines(service: Service) -> int:
-    """Return how many engines the host knows."""
-    found = _ENGINES.search(httpx.get(f"{service.url}/metrics", timeout=30).text)
+def metric(service: Service, name: str) -> int:
+    """Return a figure that the node tells of itself."""
+    found = re.search(rf"^{name} (\S+)$", httpx.get(f"{service.url}/metrics", timeout=30).text, re.MULTILINE)
     assert found is not None
     return int(float(found[1]))
 
 
 def wait_until_all_sleep(service: Service, seconds: float = 120) -> None:
     """Return when no engine runs."""
-    wait_until(lambda: engines(service) == 0, seconds)
+    wait_until(lambda: metric(service, "engram_engines") == 0, seconds)

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from tests.bench import table
-from tests.bench.node import running, wait_until_all_sleep
+from tests.bench.node import metric, running, wait_until_all_sleep
 from tests.service import ROOT, Account
 
 _IDLE_S = "1"
@@ -31,12 +31,15 @@ def main() -> None:
             with service.sign_up() as account:
                 memories.append((account, account.create("The office cat sleeps on the printer.")["id"]))
         wait_until_all_sleep(service)
+        starts = metric(service, "engram_engine_starts")
         with httpx.Client(base_url=service.url, timeout=60) as client:
             client.get("/health").raise_for_status()  # the connection is there; the engine is not
             first, second = [], []
             for account, memory_id in memories:
                 first.append(_timed(_get, client, account, memory_id))
                 second.append(_timed(_get, client, account, memory_id))
+        if metric(service, "engram_engine_starts") - starts < given.tenants:
+            raise SystemExit("not every engine slept when its tenant was first asked for")
     bare = [_timed(_interpreter, "pass") for _ in range(given.interpreters)]
     fresh = [_timed(_interpreter, "import engine.main") for _ in range(given.interpreters)]
     rows = [

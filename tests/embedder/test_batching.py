@@ -1,7 +1,7 @@
-"""Requests share batches, queries go first, and nobody waits for what nobody wants.
+"""Requests share runs, queries go first, and nobody waits for what nobody wants.
 
-The model is the real one behind a gate: while the gate is closed the first batch is under way and everything else queues,
-so that what is in the next batch does not depend on the clock.
+The model is the real one behind a gate: while the gate is closed the first run is under way and everything else queues,
+so that what is in the next run does not depend on the clock.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from collections.abc import Callable
 
 import pytest
 
-from engine.embedder.batch import BATCH_TEXTS_MAX, BATCH_TOKENS_MAX, QUERIES_QUEUED_MAX, Batcher, Queue
+from engine.embedder.batch import RUN_TEXTS_MAX, Batcher, Queue
 from engine.embedder.model import Model
+from engine.embedder.schedule import Urgency
 from engine.protocol import ErrorCode, RemoteError
 
 
@@ -24,7 +25,7 @@ class GatedModel:
         self._model = model
         self.gate = threading.Event()
         self.entered = threading.Event()
-        self.batches: list[list[str]] = []
+        self.runs: list[list[str]] = []
 
     def embed_documents(self, texts: list[str]) -> list[bytes]:
         return self._embed(self._model.embed_documents, texts)
@@ -35,10 +36,13 @@ class GatedModel:
     def _embed(self, embed: Callable[[list[str]], list[bytes]], texts: list[str]) -> list[bytes]:
         self.entered.set()
         assert self.gate.wait(60)
-        self.batches.append(texts)
+        self.runs.append(texts)
         if "bad" in texts:
             raise ValueError("a text that the model cannot take")
         return embed(texts)
+
+
+RUN_COST_MAX = 512
 
 
 @pytest.fixture
@@ -46,7 +50,26 @@ def gated(model: Model) -> GatedModel:
     return GatedModel(model)
 
 
-async def occupy(tasks: asyncio.TaskGroup, queue: Queue, gated: GatedModel) -> None:
+def new_batcher() -> Batcher:
+    return Batcher("model", run_cost_max=RUN_COST_MAX)
+
+
+class Requests:
+    """Asks for embeddings in one queue."""
+
+    def __init__(self, queue: Queue, gated: GatedModel) -> None:
+        self._queue = queue
+        self._gated = gated
+
+    async def query(self, text: str, cost: int) -> bytes:
+        (vector,) = await self._queue.run(self._gated.embed_query, [text], [cost], urgency=Urgency.QUERY)
+        return vector  # type: ignore[no-any-return]
+
+    async def documents(self, texts: list[str], costs: list[int], lane: str = "") -> list[bytes]:
+        return await self._queue.run(self._gated.embed_documents, texts, costs, urgency=Urgency.DOCUMENT, lane=lane)
+
+
+async def occupy(tasks: asyncio.TaskGroup, queue: Requests, gated: GatedModel) -> None:
     """Have the model busy with a first query."""
     tasks.create_task(queue.query("first", 1))
     await asyncio.to_thread(gated.entered.wait)
@@ -58,9 +81,9 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_concurrent_queries_share_a_batch_and_go_ahead_of_documents(gated: GatedModel) -> None:
-    async with Batcher() as batcher, asyncio.TaskGroup() as tasks:
-        queue = batcher.add(gated)
+async def test_concurrent_queries_share_a_run_and_go_ahead_of_documents(gated: GatedModel) -> None:
+    async with new_batcher() as batcher, asyncio.TaskGroup() as tasks:
+        queue = Requests(batcher.open(), gated)
         await occupy(tasks, queue, gated)
         tasks.create_task(queue.documents(["a document"], [2]))
         for number in range(3):
@@ -69,42 +92,40 @@ async def test_concurrent_queries_share_a_batch_and_go_ahead_of_documents(gated:
         assert batcher.queued == 4
         gated.gate.set()
 
-    assert gated.batches == [["first"], ["query 0", "query 1", "query 2"], ["a document"]]
-    assert (batcher.texts_total, batcher.batches_total, batcher.queued) == (5, 3, 0)
+    assert gated.runs == [["first"], ["query 0", "query 1", "query 2"], ["a document"]]
+    assert (batcher.texts_total, batcher.runs_total, batcher.queued) == (5, 3, 0)
 
 
-async def test_queries_of_any_model_go_first_and_the_models_documents_take_turns(gated: GatedModel) -> None:
-    async with Batcher() as batcher, asyncio.TaskGroup() as tasks:
-        one, other = batcher.add(gated), batcher.add(gated)
+async def test_queries_of_any_model_go_first_and_a_run_is_of_one_model(gated: GatedModel, model: Model) -> None:
+    other_gated = GatedModel(model)
+    other_gated.gate.set()
+    async with new_batcher() as batcher, asyncio.TaskGroup() as tasks:
+        one, other = Requests(batcher.open(), gated), Requests(batcher.open(), other_gated)
         await occupy(tasks, one, gated)
         for name in ("a", "b"):
-            tasks.create_task(one.documents([f"one's document {name}"], [BATCH_TOKENS_MAX]))
-            tasks.create_task(other.documents([f"other's document {name}"], [BATCH_TOKENS_MAX]))
-        tasks.create_task(other.query("other's query", 2))
-        tasks.create_task(one.query("one's query", 2))
+            tasks.create_task(one.documents([f"document {name}"], [2], lane="one"))
+            tasks.create_task(other.documents([f"document {name}"], [2], lane="other"))
+        tasks.create_task(other.query("query", 2))
+        tasks.create_task(one.query("query", 2))
         await settle()
         gated.gate.set()
 
-    assert [text for batch in gated.batches for text in batch] == [
-        "first",
-        "one's query",
-        "other's query",
-        "one's document a",
-        "other's document a",
-        "one's document b",
-        "other's document b",
-    ]
+    documents = [["document a", "document b"]], [["document a"], ["document b"]]
+    for runs, first in ((gated.runs, ["first"]), (other_gated.runs, None)):
+        assert runs[: 2 if first else 1] == [*([first] if first else []), ["query"]]
+        assert runs[2 if first else 1 :] in documents
 
 
 async def test_a_model_that_is_let_go_refuses_what_waits_for_it_and_no_other(gated: GatedModel) -> None:
-    async with Batcher() as batcher, asyncio.TaskGroup() as tasks:
-        kept, gone = batcher.add(gated), batcher.add(gated)
+    async with new_batcher() as batcher, asyncio.TaskGroup() as tasks:
+        of_kept, of_gone = batcher.open(), batcher.open()
+        kept, gone = Requests(of_kept, gated), Requests(of_gone, gated)
         await occupy(tasks, kept, gated)
         refused = asyncio.gather(gone.query("refused", 1), return_exceptions=True)
         waiting = tasks.create_task(kept.query("kept", 1))
         await settle()
         refusal = RemoteError(ErrorCode.UNAVAILABLE, "gone")
-        batcher.remove(gone, refusal)
+        batcher.remove(of_gone, refusal)
         gated.gate.set()
 
         assert await refused == [refusal]
@@ -114,8 +135,8 @@ async def test_a_model_that_is_let_go_refuses_what_waits_for_it_and_no_other(gat
 
 
 async def test_each_caller_gets_its_own_vectors_in_its_own_order(gated: GatedModel, model: Model) -> None:
-    async with Batcher() as batcher, asyncio.TaskGroup() as tasks:
-        queue = batcher.add(gated)
+    async with new_batcher() as batcher, asyncio.TaskGroup() as tasks:
+        queue = Requests(batcher.open(), gated)
         await occupy(tasks, queue, gated)
         texts = [[f"{name} {'word ' * (7 - number)}" for number in range(5)] for name in ("red", "green")]
         answers = [tasks.create_task(queue.documents(one, [9 - number for number in range(5)])) for one in texts]
@@ -130,31 +151,28 @@ async def test_each_caller_gets_its_own_vectors_in_its_own_order(gated: GatedMod
             assert alone @ np.frombuffer(vector, "<f4") > 0.98
 
 
-async def test_a_batch_is_sorted_and_bounded_and_documents_take_turns(gated: GatedModel) -> None:
-    async with Batcher() as batcher, asyncio.TaskGroup() as tasks:
-        queue = batcher.add(gated)
+async def test_a_run_is_bounded_and_a_short_document_waits_for_no_long_one(gated: GatedModel) -> None:
+    async with new_batcher() as batcher, asyncio.TaskGroup() as tasks:
+        queue = Requests(batcher.open(), gated)
         await occupy(tasks, queue, gated)
         long = [(f"long {number}", 200) for number in range(6)]
-        tasks.create_task(queue.documents([text for text, _ in long], [tokens for _, tokens in long]))
-        tasks.create_task(queue.documents(["short"], [3]))
-        tasks.create_task(queue.documents([f"tiny {number}" for number in range(40)], [1] * 40))
+        tasks.create_task(queue.documents([text for text, _ in long], [tokens for _, tokens in long], lane="long"))
+        tasks.create_task(queue.documents(["short"], [3], lane="short"))
+        tasks.create_task(queue.documents([f"tiny {number}" for number in range(40)], [1] * 40, lane="tiny"))
         await settle()
         gated.gate.set()
 
     tokens = dict(long) | {"short": 3} | {f"tiny {number}": 1 for number in range(40)}
-    document_batches = gated.batches[1:]
-    for batch in document_batches:
-        lengths = [tokens[text] for text in batch]
-        assert sorted(lengths) == lengths
-        assert len(batch) <= BATCH_TEXTS_MAX
-        assert sum(lengths) <= BATCH_TOKENS_MAX
-    assert "short" in document_batches[0]
-    assert sorted(tokens) == sorted(text for batch in document_batches for text in batch)
+    for run in gated.runs[1:]:
+        assert len(run) <= RUN_TEXTS_MAX
+        assert sum(tokens[text] for text in run) <= RUN_COST_MAX
+    assert "short" in gated.runs[1]
+    assert sorted(tokens) == sorted(text for run in gated.runs[1:] for text in run)
 
 
 async def test_a_request_given_up_is_never_embedded(gated: GatedModel) -> None:
-    async with Batcher() as batcher, asyncio.TaskGroup() as tasks:
-        queue = batcher.add(gated)
+    async with new_batcher() as batcher, asyncio.TaskGroup() as tasks:
+        queue = Requests(batcher.open(), gated)
         await occupy(tasks, queue, gated)
         given_up = [
             tasks.create_task(queue.query("cancelled query", 2)),
@@ -168,32 +186,13 @@ async def test_a_request_given_up_is_never_embedded(gated: GatedModel) -> None:
         gated.gate.set()
         await kept
 
-    assert gated.batches == [["first"], ["kept"]]
+    assert gated.runs == [["first"], ["kept"]]
     assert batcher.queued == 0
 
 
-async def test_more_than_may_wait_is_refused_at_once(gated: GatedModel) -> None:
-    async with Batcher() as batcher, asyncio.TaskGroup() as tasks:
-        queue = batcher.add(gated)
-        await occupy(tasks, queue, gated)
-        waiting = [tasks.create_task(queue.query("waits", 1)) for _ in range(QUERIES_QUEUED_MAX)]
-        await settle()
-
-        with pytest.raises(RemoteError) as refused:
-            await queue.query("one too many", 1)
-
-        assert refused.value.code == ErrorCode.OVERLOADED
-        document = tasks.create_task(queue.documents(["another lane"], [2]))
-        await settle()
-        for task in waiting:
-            task.cancel()
-        gated.gate.set()
-        assert len(await document) == 1
-
-
 async def test_a_text_the_model_cannot_take_fails_alone(gated: GatedModel) -> None:
-    async with Batcher() as batcher, asyncio.TaskGroup() as tasks:
-        queue = batcher.add(gated)
+    async with new_batcher() as batcher, asyncio.TaskGroup() as tasks:
+        queue = Requests(batcher.open(), gated)
         await occupy(tasks, queue, gated)
         good = tasks.create_task(queue.query("good", 1))
         bad = asyncio.gather(queue.query("bad", 1), return_exceptions=True)
@@ -207,8 +206,8 @@ async def test_a_text_the_model_cannot_take_fails_alone(gated: GatedModel) -> No
 
 
 async def test_ending_refuses_what_waits_and_finishes_what_is_under_way(gated: GatedModel) -> None:
-    async with Batcher() as batcher:
-        queue = batcher.add(gated)
+    async with new_batcher() as batcher:
+        queue = Requests(batcher.open(), gated)
         under_way = asyncio.gather(queue.query("first", 1))
         await asyncio.to_thread(gated.entered.wait)
         waiting = asyncio.gather(queue.query("waits", 1), return_exceptions=True)

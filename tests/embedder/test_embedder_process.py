@@ -17,6 +17,7 @@ import pytest
 
 from engine.client import Client
 from engine.embedder.client import EmbedderClient
+from engine.embedder.holding import LANE_REQUESTS_MAX
 from engine.embedder.messages import CHARACTERS_PER_REQUEST_MAX
 from engine.embedder.prepare import model_folder
 from engine.embedder.settings import DEFAULT_MODEL, FLOAT_MODEL
@@ -24,6 +25,9 @@ from engine.protocol import Embedding, ErrorCode, RemoteError
 from tests.embedder.conftest import PATIENCE_S, REPOSITORY, Process, StartProcess, until
 
 CANARY = "xylophone-canary"
+LONG = "机器学习系统需要大量的数据来训练模型。" * 1000
+"""A hundred passages."""
+
 SENTENCE = "The deploy keys are rotated on the first Monday of every month by whoever is on call. "
 
 
@@ -56,6 +60,45 @@ async def test_concurrent_requests_are_embedded_in_batches(client: EmbedderClien
     assert after.batches_total - before.batches_total < 32
     assert after.seconds_total > before.seconds_total
     assert (after.state, after.reason, after.model, after.dimensions, after.queued) == ("ready", "", DEFAULT_MODEL, 384, 0)
+
+
+async def test_a_long_document_keeps_no_other_lane_and_no_other_of_its_own_waiting(client: EmbedderClient) -> None:
+    long = asyncio.create_task(client.documents([LONG], lane="one", deadline_ms=PATIENCE_S * 1000))
+    for lane in ("other", "one"):
+        await client.documents([SENTENCE], lane=lane, deadline_ms=PATIENCE_S * 1000)
+        await client.query(SENTENCE, lane=lane, deadline_ms=PATIENCE_S * 1000)
+        assert not long.done()
+
+    assert len((await long)[0].passages) > 50
+
+
+async def test_what_nobody_waits_for_gives_way_even_to_its_own_lane(client: EmbedderClient) -> None:
+    texts = [LONG, LONG]
+    pumped = asyncio.create_task(client.documents(texts, lane="one", background=True, deadline_ms=PATIENCE_S * 1000))
+    await client.documents([LONG], lane="one", deadline_ms=PATIENCE_S * 1000)
+
+    assert not pumped.done()
+    assert len(await pumped) == 2
+
+
+async def test_a_full_lane_is_refused_and_the_others_are_served(start_process: StartProcess, models_dir: Path) -> None:
+    process = start_process(models_dir)
+    patient_ms = PATIENCE_S * 1000
+    async with EmbedderClient(process.socket) as client:
+        await until(client, "ready")
+        crowd = [
+            asyncio.create_task(client.documents([LONG], lane="full", deadline_ms=patient_ms)) for _ in range(LANE_REQUESTS_MAX)
+        ]
+        await client.status()  # by then all of them are on their way
+        with pytest.raises(RemoteError) as refused:
+            await client.documents([SENTENCE], lane="full")
+        assert refused.value.code == ErrorCode.OVERLOADED
+
+        assert await client.documents([SENTENCE], lane="other", deadline_ms=patient_ms)
+        assert await client.query(SENTENCE, lane="full", deadline_ms=patient_ms)
+        assert not any(task.done() for task in crowd)
+        for task in crowd:
+            task.cancel()
 
 
 async def test_no_texts_have_no_embeddings_and_an_empty_text_has_one(client: EmbedderClient) -> None:

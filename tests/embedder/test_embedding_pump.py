@@ -20,6 +20,7 @@ from engine.store import passages
 from engine.store.connection import preload
 from engine.store.database import Database
 from engine.tools import embedding, memory
+from gateway.bulk_budget import BulkBudget
 from gateway.embedding_pump import EmbeddingPump
 from tests.embedder.conftest import PATIENCE_S
 
@@ -68,7 +69,7 @@ def engines(tmp_path: Path) -> Iterator[Engines]:
 
 @pytest_asyncio.fixture
 async def pump(client: EmbedderClient, engines: Engines) -> AsyncIterator[EmbeddingPump]:
-    pump = EmbeddingPump(client)
+    pump = EmbeddingPump(client, BulkBudget())
     running = asyncio.create_task(pump.run(engines))  # type: ignore[arg-type]
     yield pump
     running.cancel()
