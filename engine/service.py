@@ -106,8 +106,9 @@ class _Connection(asyncio.Protocol):
         try:
             for frame in self._decoder.feed(data):
                 self._receive(_request_decoder.decode(frame))
-        except (FrameError, msgspec.DecodeError) as error:
-            _log.warning("peer_broke_the_protocol", error=str(error))
+        except (FrameError, ValueError, RecursionError) as error:
+            # msgspec's errors are ValueErrors, as is bad UTF-8. Only the kind is logged: the rest may be a tenant's.
+            _log.warning("peer_broke_the_protocol", error=type(error).__name__)
             self.abort()
 
     def _receive(self, request: Request) -> None:
@@ -147,9 +148,13 @@ class _Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._writable.clear()
+        if self._transport is not None:
+            self._transport.pause_reading()  # who does not read its answers may not ask for more
 
     def resume_writing(self) -> None:
         self._writable.set()
+        if self._transport is not None:
+            self._transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -251,7 +256,7 @@ class Methods:
                 result = await method(request)
         except RemoteError as error:
             responder.error(error)
-        except msgspec.ValidationError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             responder.error(RemoteError(ErrorCode.INVALID, str(error)))
         except TimeoutError:
             responder.error(RemoteError(ErrorCode.DEADLINE_EXCEEDED, "the deadline has passed"))

@@ -22,6 +22,7 @@ from tenants.host.last_words import is_quarantined, tenants_on_disk
 from tenants.host.messages import Ensure, Ensured
 
 _HOST_ANSWERS_S = 2.0
+_SAID_CHARACTERS_MAX = 500
 
 
 class Finding(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -59,7 +60,7 @@ async def _run(data_folder: Path, folders: dict[str, Path], *, as_json: bool, re
     else:
         click.echo(f"{len(findings)} databases, {unsound or 'none'} of them not sound.")
         for text in sorted({text for finding in findings if finding.report for text in finding.report.left_out}):
-            click.echo(f"Left out: {text}.")
+            click.echo(f"Left out: {_in_one_line(text)}.")
     return 1 if unsound else 0
 
 
@@ -134,7 +135,12 @@ def _lines(finding: Finding) -> str:
     size = "" if report is None else f"  {report.memories:,} memories, {report.bytes / 1_000_000:,.1f} MB"
     lines = [f"{finding.database}  {state}{size}"]
     if finding.error:
-        lines.append(f"    could not be checked: {finding.error}")
+        lines.append(f"    could not be checked: {_in_one_line(finding.error)}")
     if report is not None:
-        lines += [f"    {problem}" for problem in report.problems]
+        lines += [f"    {_in_one_line(problem)}" for problem in report.problems]
     return "\n".join(lines)
+
+
+def _in_one_line(text: str) -> str:
+    """Return what an engine said as it may stand on a terminal, which obeys some characters. An engine may be hostile."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:_SAID_CHARACTERS_MAX])

@@ -30,7 +30,14 @@ from tenants.router import Router
 
 _log = structlog.get_logger()
 
-_NO_VECTORS = (ErrorCode.UNAVAILABLE, ErrorCode.OVERLOADED, ErrorCode.DEADLINE_EXCEEDED, ErrorCode.LOST, ErrorCode.DRAINING)
+_NO_VECTORS = (
+    ErrorCode.UNAVAILABLE,
+    ErrorCode.OVERLOADED,
+    ErrorCode.DEADLINE_EXCEEDED,
+    ErrorCode.LOST,
+    ErrorCode.DRAINING,
+    ErrorCode.BROKEN,
+)
 
 _EMBEDDER_REST_S = 5.0
 """An embedder that let somebody wait to the end is not asked again at once: one request in a while finds out, not each."""

@@ -66,6 +66,9 @@ _STEP_MS = 60_000
 _TRIES = 4
 _RETRY_S = 0.25
 
+_SETTLE_S = 600.0
+"""How long the answer to an import waits for its last rows to be put in order; a million take some minutes."""
+
 _CLEAR_S = 1.0
 """How long the answer to a failed import waits for its traces to be erased; later writes erase the rest."""
 
@@ -119,8 +122,7 @@ class ImportFile:
                 raise _explained(error) from error
             raise
         self._execution.note_pending(self._principal)
-        while not (await self._operate(IMPORT_SETTLE, named)).done:
-            pass
+        await self._settle(named, _SETTLE_S)
         outcome = Imported(imported=committed.imported, skipped=committed.skipped)
         yield msgspec.json.encode(outcome).removesuffix(b"}}")
         async for piece in self._changed_ids(staged.import_id):
@@ -179,6 +181,8 @@ class ImportFile:
         """Yield the members of ``id_map`` in pieces."""
         after, separator = 0, b""
         while page := (await self._operate(IMPORT_ID_MAP, ImportIdMap(import_id=import_id, after=after))).ids:
+            if page[-1][0] <= after:
+                raise RemoteError(ErrorCode.BROKEN, "the answer goes in circles")
             yield separator + b",".join(b'"%d":%d' % pair for pair in page)
             after, separator = page[-1][0], b","
 
@@ -186,8 +190,13 @@ class ImportFile:
         give_up_at = time.monotonic() + _CLEAR_S
         with suppress(RemoteError):  # what can't be cleared away now, the engine clears away by itself
             await self._operate(IMPORT_END, named)
-            while time.monotonic() < give_up_at and not (await self._operate(IMPORT_SETTLE, named)).done:
-                pass
+            await self._settle(named, give_up_at - time.monotonic())
+
+    async def _settle(self, named: ImportNamed, patience_s: float) -> None:
+        """Have the engine do what is left to do, until it has or ``patience_s`` are over: the rest it does by itself."""
+        give_up_at = time.monotonic() + patience_s
+        while time.monotonic() < give_up_at and not (await self._operate(IMPORT_SETTLE, named)).done:
+            pass
 
     async def _operate(self, operation: Operation[Any, Any], arguments: Any) -> Any:
         """Call the engine, again when it has ended meanwhile: every step of an import may be taken twice."""

@@ -27,6 +27,7 @@ class ErrorCode(StrEnum):
     OVERLOADED = "overloaded"  # never executed; wait
     UNAVAILABLE = "unavailable"  # the process behind the socket could not be reached
     LOST = "lost"  # the connection ended before the reply: the outcome is unknown
+    BROKEN = "broken"  # the peer broke the protocol or answers nonsense: don't ask it again, the outcome is unknown
     DATABASE_CORRUPT = "database_corrupt"  # the file is damaged and set aside; it must be restored
     DISK_FULL = "disk_full"  # the node's disk, not the plan: nothing was changed
     INTERNAL = "internal"  # a defect of ours

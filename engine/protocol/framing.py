@@ -23,7 +23,8 @@ def encode_frame(payload: bytes) -> bytes:
 class FrameDecoder:
     """Turns a byte stream cut anywhere into the frames it was made of.
 
-    It holds at most one incomplete frame; a length over the limit raises before a byte of that frame is kept.
+    It holds what was put in and not yet taken out: a reader that stops reading while it takes no frames holds at most one
+    incomplete frame and one read. A length over the limit raises before that frame is waited for.
     """
 
     def __init__(self, frame_bytes_max: int = FRAME_BYTES_MAX) -> None:
@@ -31,20 +32,28 @@ class FrameDecoder:
         self._frame_bytes_max = frame_bytes_max
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Take ``data`` and return the frames it completes, in order."""
-        buffer = self._buffer
-        buffer += data
+        """Take ``data`` and return all frames it completes, in order."""
+        self.put(data)
         frames: list[bytes] = []
-        start = 0
-        while len(buffer) - start >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(buffer, start)
-            if length > self._frame_bytes_max:
-                raise FrameError(f"a frame of {length} bytes is over the limit of {self._frame_bytes_max}")
-            end = start + _LENGTH.size + length
-            if len(buffer) < end:
-                break
-            frames.append(bytes(buffer[start + _LENGTH.size : end]))
-            start = end
-        if start:
-            del buffer[:start]
+        while (frame := self.take()) is not None:
+            frames.append(frame)
         return frames
+
+    def put(self, data: bytes) -> None:
+        """Take ``data``, whose frames ``take`` returns."""
+        self._buffer += data
+
+    def take(self) -> bytes | None:
+        """Return the next frame; ``None`` until the rest of it has come."""
+        buffer = self._buffer
+        if len(buffer) < _LENGTH.size:
+            return None
+        (length,) = _LENGTH.unpack_from(buffer)
+        if length > self._frame_bytes_max:
+            raise FrameError(f"a frame of {length} bytes is over the limit of {self._frame_bytes_max}")
+        end = _LENGTH.size + length
+        if len(buffer) < end:
+            return None
+        frame = bytes(memoryview(buffer)[_LENGTH.size : end])
+        del buffer[:end]  # cheap: a bytearray moves its start, not its bytes
+        return frame

@@ -20,3 +20,6 @@ SOCKET_PATH_BYTES_MAX = 107
 
 PROTOCOL_VERSION = 1
 """Raised when a message changes its meaning. Adding an optional field does not: both ends ignore what they don't know."""
+
+CONTAINERS_MAX = 4_000_000
+"""Lists and objects in one answer: more than 500 memories with the most intricate metadata have. Decoded, 350 MB at worst."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from http import HTTPStatus
 from typing import Any
@@ -35,6 +36,7 @@ CODES: dict[str, tuple[int, str]] = {
     "idempotency_key_reused": (422, "Another request had this idempotency key."),
     "rate_limited": (429, "Too many requests."),
     "internal": (500, "Something went wrong on our side."),
+    "engine_failed": (502, "The database's engine gave an answer that can't be used."),
     "unavailable": (503, "This can't be answered right now."),
     "deadline_exceeded": (503, "This took too long and was given up."),
     "database_corrupt": (503, "The database is damaged and has been set aside."),
@@ -48,7 +50,24 @@ _FROM_ENGINE = {
     ErrorCode.LOST: "unavailable",
     ErrorCode.WRONG_MODEL: "unavailable",
     ErrorCode.UNKNOWN_METHOD: "unavailable",
+    ErrorCode.BROKEN: "engine_failed",
 }
+
+_MEMBERS: dict[str, tuple[type, ...]] = {
+    "field": (str,),
+    "metric": (str,),
+    "limit": (int,),
+    "current": (int,),
+    "version": (int,),
+    "entry": (int,),
+    "id": (int, str),
+    "retry_after": (int, float),
+}
+"""What of an engine's details may become a member of a problem. An engine may be hostile: nothing else does."""
+
+_MEMBER_CHARACTERS_MAX = 500
+_INTEGER_MAX = 2**63 - 1
+_RETRY_AFTER_S_MAX = 3600
 
 _FROM_STATUS = {
     400: "invalid",
@@ -86,10 +105,31 @@ def from_remote(error: RemoteError) -> Problem:
     code = _FROM_ENGINE.get(error.code, str(error.code))
     if code == "internal":
         return Problem("internal")
+    members = {name: value for name, value in error.details.items() if _may_be_shown(name, value)}
     headers = {}
-    if CODES[code][0] == HTTPStatus.SERVICE_UNAVAILABLE:
-        headers["Retry-After"] = str(error.details.get("retry_after", 1))
-    return Problem(code, error.message, headers=headers, **error.details)
+    if CODES[code][0] == HTTPStatus.SERVICE_UNAVAILABLE or "retry_after" in members:
+        wait_s = _wait_s(members.get("retry_after", 1))
+        headers["Retry-After"] = str(wait_s)
+        if "retry_after" in members:
+            members["retry_after"] = wait_s
+    return Problem(code, error.message, headers=headers, **members)
+
+
+def _may_be_shown(name: str, value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, _MEMBERS.get(name, ())):
+        return False
+    match value:
+        case str():
+            return len(value) <= _MEMBER_CHARACTERS_MAX
+        case int() | float():
+            return abs(value) <= _INTEGER_MAX  # which a number that is none is not
+        case _:
+            return False
+
+
+def _wait_s(value: float) -> int:
+    """Return the whole seconds of a wait, none of them for ever."""
+    return max(1, min(_RETRY_AFTER_S_MAX, math.ceil(value)))
 
 
 def from_validation(message: str) -> Problem:

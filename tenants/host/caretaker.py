@@ -7,7 +7,6 @@ once, to find out. A tenant that nothing is due for costs an entry in a table, a
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import heapq
 import time
 from collections.abc import Awaitable, Callable
@@ -143,10 +142,9 @@ class Caretaker:
         self._woken_at[tenant] = time.time()
         socket = await self._wake(tenant)
         self.wakings += 1
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_TEND_S), await Client.connect(socket) as engine:
-                for _ in range(_PIECES_MAX):
-                    housekept = await engine.call(HOUSEKEEP.name, Housekeep(), result_type=HOUSEKEEP.result)
-                    if housekept.next_due is None or housekept.next_due > time.time() * 1_000_000:
-                        break
-                    await asyncio.sleep(_PIECE_PAUSE_S)
+        async with asyncio.timeout(_TEND_S), await Client.connect(socket) as engine:
+            for _ in range(_PIECES_MAX):
+                housekept = await engine.call(HOUSEKEEP.name, Housekeep(), result_type=HOUSEKEEP.result)
+                if housekept.next_due is None or housekept.next_due > time.time() * 1_000_000:
+                    break
+                await asyncio.sleep(_PIECE_PAUSE_S)

@@ -16,3 +16,9 @@ class ReplicaStatus(msgspec.Struct):
     """What their folders hold."""
     scanned_at: float
     """Seconds since 1970."""
+    outbox_files: int = 0
+    """Files in the tenants' outboxes that wait to be carried away."""
+    outbox_bytes: int = 0
+    """Their sizes."""
+    refused: int = 0
+    """What lies in outboxes and is never carried away: it is no such file, or not what its name says."""

@@ -98,7 +98,8 @@ async def test_an_answer_of_another_form_is_no_result(tmp_path: Path) -> None:
         with pytest.raises(RemoteError) as error:
             await client.call("echo", "text", result_type=int)
 
-    assert error.value.code == ErrorCode.INTERNAL
+        assert error.value.code == ErrorCode.BROKEN
+        assert not client.usable
 
 
 async def test_a_deadline_ends_the_call_on_the_server(tmp_path: Path) -> None:
@@ -233,7 +234,7 @@ async def test_a_server_that_sends_garbage_is_hung_up_on(tmp_path: Path) -> None
         with pytest.raises(RemoteError) as error:
             await Client.connect(tmp_path / "s", timeout_s=5)
 
-    assert error.value.code == ErrorCode.UNAVAILABLE
+    assert error.value.code == ErrorCode.BROKEN
 
 
 async def test_nobody_there_is_said_at_once(tmp_path: Path) -> None:
