@@ -81,7 +81,8 @@ def run(settings: EngineSettings, confinement: Confinement, listening: socket.so
     """
     log.configure("engine")
     with asyncio.Runner() as runner:
-        # What can't be made in the box: the loop's descriptors, and an executor, whose module asyncio imports when it is needed.
+        # What can't be made in the box: the loop's descriptors, and an executor, whose module asyncio imports when it is
+        # needed.
         runner.get_loop().set_default_executor(ThreadPoolExecutor(_CHECKS_MAX))
         seed_randomness()
         box = Box(

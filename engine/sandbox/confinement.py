@@ -28,6 +28,7 @@ LAYERS = ("limits", "root", "user", "privileges", "landlock", "seccomp")
 """In the order in which they are applied."""
 
 _TRIAL_ANSWER_BYTES_MAX = 65536
+_NOT_HELD = "it was applied and does not hold"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,10 +135,14 @@ def _try_all(folder: Path, user: int | None) -> dict[str, str]:
         try:
             os.close(receive)
             box = Box(folder=folder, user=user, memory_max_mb=1024, parent=os.getppid())
-            missing = {layer: str(error.strerror or error) for layer, error in Confinement(frozenset(LAYERS))._apply(box)}
+            missing: dict[str, str] = {}
+            for layer, error in Confinement(frozenset(LAYERS))._apply(box):
+                missing.setdefault(layer, str(error.strerror or error))  # what comes later follows from it
+            if user is not None and {os.getuid(), os.geteuid(), os.getgid(), os.getegid()} != {user}:
+                missing.setdefault("user", _NOT_HELD)
             for layer, attempt in _ATTEMPTS.items():
                 if layer not in missing and _succeeds(attempt):
-                    missing[layer] = "it was applied and does not hold"
+                    missing[layer] = _NOT_HELD
             os.write(send, msgspec.json.encode(missing))
         finally:
             os._exit(0)
@@ -152,7 +157,6 @@ def _try_all(folder: Path, user: int | None) -> dict[str, str]:
 
 _ATTEMPTS: dict[str, Callable[[], object]] = {
     "root": lambda: Path("/proc/self/status").stat(),
-    "user": lambda: os.setuid(0),
     "seccomp": lambda: socket.socket().close(),
 }
 """What a layer should refuse, where one refuses it alone."""

@@ -13,6 +13,9 @@ DESCRIPTORS_MAX = 1024
 THREADS_MAX = 64
 """Of one user, and so only where the engine has a user of its own."""
 
+FILE_BYTES_MAX = 64 * 1024**3
+"""Of one file: more than the largest plan may store. How many files there are, only a quota of the file system could bound."""
+
 OOM_SCORE = 500
 """When memory runs out, the kernel ends an engine before the parts that all tenants share: an engine comes back."""
 
@@ -23,6 +26,7 @@ def apply(*, address_space_bytes: int, memory_max_mb: int, own_user: bool) -> No
     for kind, limit in (
         (resource.RLIMIT_AS, here),
         (resource.RLIMIT_NOFILE, DESCRIPTORS_MAX),
+        (resource.RLIMIT_FSIZE, FILE_BYTES_MAX),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_MEMLOCK, 0),
         (resource.RLIMIT_MSGQUEUE, 0),

@@ -63,7 +63,8 @@ def compile_filter(
     if architecture.foreign_bit:
         program += [(_IF_GREATER, 0, 1, architecture.foreign_bit - 1), _REFUSE]
     program += [(_IF_GREATER, 0, 1, system_calls.NUMBER_MAX), _UNKNOWN]
-    for name, conditions in sorted(allowed.items(), key=lambda entry: len(entry[1])):
+    # Calls with conditions come first: the program runs for them alone, once the kernel has seen that it allows the others.
+    for name, conditions in sorted(allowed.items(), key=lambda entry: not entry[1]):
         if name in numbers:
             body = _checks(conditions)
             program += [(_IF_EQUAL, 0, len(body), numbers[name]), *body]

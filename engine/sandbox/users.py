@@ -75,22 +75,22 @@ class Folders:
         """
         folder = tenant_folder(self._data_folder, tenant)
         if self._service is None:
-            (folder / OUTBOX).mkdir(mode=0o700, parents=True, exist_ok=True)
+            for path in (folder.parent.parent, folder.parent, folder, folder / OUTBOX):
+                with _opened(path.parent) as parent:
+                    _make(path.name, parent)
             return None
         with (
             _opened(self._data_folder) as data,
             self._shared(data, "tenants") as tenants,
             self._shared(tenants, folder.parent.name) as shard,
         ):
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(tenant, 0o700, dir_fd=shard)
+            _make(tenant, shard)
             with _opened(tenant, shard) as own:
                 return self._give(own, tenants)
 
     def _give(self, own: int, tenants: int) -> int:
         assert self._service is not None
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(OUTBOX, 0o700, dir_fd=own)
+        _make(OUTBOX, own)
         user = os.fstat(own).st_uid
         if not FIRST <= user <= LAST:
             user = self._next_user(tenants)
@@ -113,8 +113,7 @@ class Folders:
     def _shared(self, parent: int, name: str) -> Iterator[int]:
         """Open a folder that all tenants' folders lie in, made if need be."""
         assert self._service is not None
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(name, 0o700, dir_fd=parent)
+        _make(name, parent)
         with _opened(name, parent) as folder:
             status = os.fstat(folder)
             if (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) != (0, self._service.gid, 0o750):
@@ -171,6 +170,13 @@ def gain_root_of_nothing() -> None:
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
     Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
+
+
+def _make(name: str, parent: int) -> None:
+    """Make a folder where it is missing, and have it there after a power cut: what is stored in it would be lost with it."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, 0o700, dir_fd=parent)
+        os.fsync(parent)
 
 
 def _own(folder: int, uid: int, gid: int, mode: int) -> None:

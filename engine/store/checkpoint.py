@@ -24,7 +24,8 @@ from pathlib import Path
 import apsw
 
 from engine.protocol import ErrorCode, RemoteError
-from engine.store.connection import BUSY_TIMEOUT_MS
+from engine.store import remnants
+from engine.store.connection import BUSY_TIMEOUT_MS, CHECKSUM_BYTES
 from engine.store.wal import FRAME_HEADER_BYTES, HEADER_BYTES, Chain, Header, LogDamaged
 
 CHECKPOINT_FRAMES = 1000
@@ -53,11 +54,14 @@ class Checkpointer:
     def __init__(self, connection: apsw.Connection, path: Path) -> None:
         self._connection = connection
         self._path = log_path(path)
+        self._file = path
         self._descriptor: int | None = None
+        self._file_descriptor: int | None = None
         self._snapshots: set[apsw.Connection] = set()
         self._tried_at = 0
         self._frames, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
         self._page_bytes: int = connection.pragma("page_size")
+        self._has_checksums = connection.reserve_bytes() == CHECKSUM_BYTES
         connection.set_wal_hook(self._note_commit)
 
     @property
@@ -92,8 +96,8 @@ class Checkpointer:
         frames, _ = self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
         if frames > 0:
             self._tried_at = frames  # one that fails is tried again when the log has grown by as much once more
-            self._verify(frames)
-            if not self._truncate():
+            pages = self._verify(frames)
+            if not self._empty(pages):
                 return False
         self._frames = self._tried_at = 0
         return True
@@ -122,20 +126,54 @@ class Checkpointer:
             raise OutcomeUnknown from error
 
     def close(self) -> None:
-        """Let go of the log. After the connection's end only."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        """Let go of log and file. After the connection's end only."""
+        for descriptor in (self._descriptor, self._file_descriptor):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._descriptor = self._file_descriptor = None
 
-    def _truncate(self) -> bool:
+    def _empty(self, pages: set[int]) -> bool:
+        """Copy the log, which holds these ``pages``, into the file, wipe their gaps, cut the log off; whether it was done."""
+        if not self._checkpoint(apsw.SQLITE_CHECKPOINT_FULL):
+            return False
+        try:
+            self._wipe(pages)
+            if not self._checkpoint(apsw.SQLITE_CHECKPOINT_TRUNCATE):
+                return False
+            # A power cut could bring these frames back otherwise: what was purged, or behind a torn header of the next log.
+            if (descriptor := self._log()) is not None:
+                os.fsync(descriptor)
+        except OSError:
+            return False
+        return True
+
+    def _checkpoint(self, mode: int) -> bool:
         self._connection.set_busy_timeout(0)  # whoever looks into the file by hand is not waited for
         try:
-            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            frames, copied = self._connection.wal_checkpoint(mode=mode)
         except apsw.BusyError:
             return False
         finally:
             self._connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-        return True
+        return frames == copied
+
+    def _wipe(self, pages: set[int]) -> None:
+        """Wipe what SQLite has left in the gaps of these pages of the file.
+
+        The log still holds them, synced: a power cut that tears one does no harm, because they are copied anew.
+        """
+        if not self._has_checksums or self._connection.pragma("page_count") >= remnants.PAGES_MAX:
+            return
+        if self._file_descriptor is None:
+            self._file_descriptor = os.open(self._file, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        wiped = 0
+        for number in sorted(pages):
+            position = (number - 1) * self._page_bytes
+            page = os.pread(self._file_descriptor, self._page_bytes, position)
+            if len(page) == self._page_bytes and (cleaned := remnants.without(page, number)) is not None:
+                wiped += os.pwrite(self._file_descriptor, cleaned, position)
+        if wiped:
+            os.fsync(self._file_descriptor)
 
     def _give_up_snapshots(self) -> None:
         for reader in list(self._snapshots):
@@ -154,13 +192,15 @@ class Checkpointer:
                 self._descriptor = os.open(self._path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         return self._descriptor
 
-    def _verify(self, frames: int) -> None:
+    def _verify(self, frames: int) -> set[int]:
+        """Return which pages the log holds."""
         descriptor = self._log()
         if descriptor is None:
             raise LogDamaged("the log is gone")
         chain = _follow(descriptor, frames)
         if chain.committed != frames:
             raise LogDamaged(f"frame {chain.frames + 1} of {frames} is not what was committed")
+        return chain.pages
 
     def _note_commit(self, _connection: apsw.Connection, _name: str, frames: int) -> int:
         self._frames = frames
@@ -179,7 +219,8 @@ def examine(path: Path) -> None:
     loss when the frame had been committed. ``LogDamaged`` where it certainly had.
     """
     with _left_behind(path, os.O_RDONLY) as descriptor:
-        if descriptor is not None and _follow(descriptor).is_damaged:
+        file_bytes = path.stat().st_size if path.exists() else 0
+        if descriptor is not None and _follow(descriptor, file_bytes=file_bytes).is_damaged:
             raise LogDamaged("committed frames are missing")
 
 
@@ -211,10 +252,13 @@ def _left_behind(path: Path, mode: int) -> Iterator[int | None]:
         os.close(descriptor)
 
 
-def _follow(descriptor: int, frames_max: int | None = None) -> Chain:
-    """Return the chain of the log's first frames, of all of them without ``frames_max``."""
+def _follow(descriptor: int, frames_max: int | None = None, *, file_bytes: int = 0) -> Chain:
+    """Return the chain of the log's first frames, of all of them without ``frames_max``.
+
+    Of a log that may be torn, ``file_bytes`` is the size of its database.
+    """
     header = Header.parse(os.pread(descriptor, HEADER_BYTES, 0))
-    chain = Chain(header)
+    chain = Chain(header) if frames_max is not None else Chain(header, pages=file_bytes // header.page_bytes)
     fed = 0
     while frames_max is None or fed < frames_max:
         wanted = _FRAMES_READ if frames_max is None else min(_FRAMES_READ, frames_max - fed)

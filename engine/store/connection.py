@@ -57,9 +57,9 @@ def seed_randomness() -> None:
 
 def open_writer(path: Path) -> apsw.Connection:
     """Open, or create, the file for its one writer."""
-    is_new = not path.exists() or path.stat().st_size == 0
     connection = apsw.Connection(str(path), vfs=CHECKSUM_VFS)
-    if is_new:
+    # Asked of SQLite, not of the file: a creation that a power cut has torn is rolled back by this question.
+    if connection.pragma("page_count") == 0:
         connection.reserve_bytes(reserve=CHECKSUM_BYTES)
     _configure(connection)
     if connection.pragma("journal_mode", "wal") != "wal":

@@ -26,8 +26,10 @@ _PAGE_BYTES = frozenset(2**power for power in range(9, 17))
 _BYTE_ORDERS = {0x377F0682: "<", 0x377F0683: ">"}
 _FORMAT = 3_007_000
 _MASK = 2**32 - 1
+_PAGES_MAX = 2**32 - 2  # SQLite's own limit
 
 # A frame's words: page number, size of the database after a commit (0 in other frames), two salts, two checksums, the page.
+_NUMBER_WORD = 0
 _COMMIT_WORD = 1
 _SALTS = slice(2, 4)
 _CHECKSUMS = slice(4, 6)
@@ -74,13 +76,17 @@ class Header:
 class Chain:
     """Follows the frames of one log from its beginning. Feed it in order, whole frames at a time."""
 
-    def __init__(self, header: Header) -> None:
+    def __init__(self, header: Header, *, pages: int = _PAGES_MAX) -> None:
+        """``pages``: how many the file had when the log was begun; each frame adds one at most."""
         self._header = header
+        self._pages_max = pages
         self._last = header.checksum
         self._is_broken = False
         self._after_commit = False
         self.frames = 0
         """How many frames continue the chain."""
+        self.pages: set[int] = set()
+        """Of which pages."""
         self.committed = 0
         """How many of them lie at or before the last commit."""
         self.is_damaged = False
@@ -88,7 +94,8 @@ class Chain:
 
         A chain may end early without damage: a power cut tears the last transaction, whose frames reach the disk in any
         order. But the next transaction continues from a commit only after that was synced to the disk. So a commit frame
-        at or behind the break with another that continues from it says that the break lies in what had been synced.
+        at or behind the break with another that continues from it says that the break lies in what had been synced. Where a
+        sector never arrived, the disk may hold anything: only what could be the size of this file makes a frame a commit.
         """
 
     def feed(self, data: bytes | memoryview) -> None:
@@ -96,7 +103,8 @@ class Chain:
         stored = np.frombuffer(data, ">u4").reshape(-1, self._header.frame_bytes // 4)
         checksums = stored[:, _CHECKSUMS].astype(np.uint32)
         of_this_log = (stored[:, _SALTS] == np.array(self._header.salts, np.uint32)).all(axis=1)
-        commits = of_this_log & (stored[:, _COMMIT_WORD] != 0)
+        self._pages_max += len(stored)
+        commits = of_this_log & (stored[:, _COMMIT_WORD] != 0) & (stored[:, _COMMIT_WORD] <= self._pages_max)
         continues = of_this_log & (self._expected(data, checksums) == checksums).all(axis=1)
         self._last = (int(checksums[-1, 0]), int(checksums[-1, 1]))
         whole = 0
@@ -105,6 +113,7 @@ class Chain:
             if (committed := commits[:whole].nonzero()[0]).size:
                 self.committed = self.frames + int(committed[-1]) + 1
             self.frames += whole
+            self.pages.update(stored[:whole, _NUMBER_WORD].tolist())
             self._is_broken = whole < len(continues)
         if self._is_broken:
             after_commit = np.concatenate([[self._after_commit], commits[whole:-1]])

@@ -95,7 +95,8 @@ class Caretaker:
         return False
 
     def _plan(self, tenant: str, at: float) -> None:
-        at = max(at, self._woken_at.get(tenant, 0.0) + _WAKE_PAUSE_S)
+        # If the clock has been set back since, the waking lies ahead: it counts as one of now.
+        at = max(at, min(self._woken_at.get(tenant, 0.0), time.time()) + _WAKE_PAUSE_S)
         self._due[tenant] = at
         heapq.heappush(self._calendar, (at, tenant))
         self._changed.set()

@@ -60,7 +60,7 @@ class Replicator:
 
     async def status(self, request: Request) -> ReplicaStatus:
         """Return the last scan, and have a new one made when it is old: nobody waits for it but the first."""
-        if self._last is None or time.time() - self._last.scanned_at > _SCAN_KEPT_S:
+        if self._last is None or not 0 <= time.time() - self._last.scanned_at <= _SCAN_KEPT_S:  # the clock may be set back
             self._asked.set()
         await self._scanned.wait()
         assert self._last is not None

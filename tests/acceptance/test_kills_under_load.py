@@ -1,15 +1,12 @@
 """Every program of a node is killed while customers write: what was acknowledged is there exactly once, and nothing half done.
 
-``./scripts/soak`` goes on with it for as long as one likes, each round with plans of its own.
+``./scripts/soak node`` goes on with it for as long as one likes, each round with plans of its own.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +15,7 @@ import psutil
 import pytest
 
 from tests.acceptance.mixed_load import Writer
+from tests.acceptance.reckoning import check_contents, check_files
 from tests.service import Account, Service, wait_until
 
 SOAK_MINUTES = int(os.environ.get("ENGRAM_SOAK_MINUTES", "0"))
@@ -59,13 +57,13 @@ def test_what_was_acknowledged_is_there_exactly_once(node: Service) -> None:
                 writer.join(120)
         account.wait_for_embeddings()
 
-        _check_contents(account, writers)
+        check_contents(account, writers)
         assert [neighbour.get(f"/v1/memories/{memory['id']}").json()["content"] for memory in untouched] == [
             memory["content"] for memory in untouched
         ]
         grown = {name: size - at_first.get(name, size) for name, size in _memory(node).items()}
         assert {name: size for name, size in grown.items() if size > MEMORY_GROWTH_MAX} == {}
-    _check_files(node, account, writers)
+    check_files(node, account, writers)
 
 
 def _round(node: Service, account: Account, writers: list[Writer]) -> None:
@@ -129,39 +127,3 @@ def _memory(node: Service) -> dict[str, int]:
         except psutil.Error:
             continue
     return sizes
-
-
-def _check_contents(account: Account, writers: list[Writer]) -> None:
-    listed: dict[int, str] = {}
-    cursor = ""
-    while True:
-        page = account.get(f"/v1/memories?limit=500{cursor}").json()
-        listed |= {memory["id"]: memory["content"] for memory in page["memories"]}
-        if not page["next_cursor"]:
-            break
-        cursor = f"&cursor={page['next_cursor']}"
-    stored = {memory_id: text for writer in writers for memory_id, text in writer.ledger.stored.items()}
-    found = {memory_id: text for memory_id, text in listed.items() if text.startswith("w") and " expiring " not in text}
-    assert found == stored
-    statistics = account.get("/v1/stats").json()
-    assert statistics["memories"] == len(listed)
-    assert statistics["trash"] == sum(len(writer.ledger.trashed) for writer in writers)
-    for writer in writers:
-        for text in list(writer.ledger.stored.values())[-3:]:
-            assert [hit["memory"]["content"] for hit in account.search(text.split()[0], limit=1)] == [text]
-
-
-def _check_files(node: Service, account: Account, writers: list[Writer]) -> None:
-    """Nothing of what was purged is in any file, with the engine still running, and the whole node is sound."""
-    names = {text.split()[0].encode() for writer in writers for text in writer.ledger.purged}
-    assert names
-    for path in node.folder.rglob("*"):
-        if path.is_file():
-            content = path.read_bytes()
-            assert [name for name in names if name in content] == [], path
-    node.stop()
-    command = [str(Path(sys.executable).with_name("engram")), "doctor", "--json"]
-    told = subprocess.run(command, env=node.environment, capture_output=True, text=True, timeout=120, check=False)
-    assert (told.returncode, told.stderr) == (0, "")
-    assert [finding["report"]["problems"] for finding in json.loads(told.stdout) if finding["report"].get("problems")] == []
-    assert "Traceback" not in node.log()

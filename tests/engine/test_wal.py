@@ -135,6 +135,19 @@ def test_what_two_failed_commits_have_left_behind_is_no_damage(log: Log) -> None
     assert not chain.is_damaged
 
 
+def test_what_the_disk_held_before_is_no_commit(log: Log) -> None:
+    """A sector that never arrived ends within the head of a frame whose other part did: its size looks like a commit's."""
+    begin = HEADER_BYTES + log.commits[-2] * log.frame_bytes
+    torn = bytearray(log.data)
+    torn[begin : begin + log.frame_bytes + 8] = b"\xda" * (log.frame_bytes + 8)
+    chain = Chain(Header.parse(log.data), pages=log.frames)
+    chain.feed(torn[HEADER_BYTES:])
+
+    assert log.commits[-1] - log.commits[-2] > 2
+    assert chain.committed == log.commits[-2]
+    assert not chain.is_damaged
+
+
 def rewrite(before: bytes, frames: bytes, log: Log) -> bytes:
     """Return ``before`` and ``frames``, whose checksums are made to continue it."""
     header = Header.parse(log.data)
