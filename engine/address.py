@@ -29,15 +29,20 @@ def short_address(path: Path) -> Iterator[str]:
 
 
 def listen(path: Path, *, backlog: int = 512) -> socket.socket:
-    """Return a listening socket at ``path``, replacing a stale one. The caller owns the folder and so the name."""
-    path.unlink(missing_ok=True)
+    """Return a listening socket at ``path``, replacing a stale one. The caller owns the folder and so the name.
+
+    What is found under that name is listened at: it gets it last.
+    """
+    draft = path.with_name(f".{path.name}")
+    draft.unlink(missing_ok=True)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
-        with short_address(path) as address:
+        with short_address(draft) as address:
             listening.bind(address)
-        path.chmod(0o600)
+        draft.chmod(0o600)
         listening.listen(backlog)
         listening.setblocking(False)
+        draft.replace(path)
     except BaseException:
         listening.close()
         raise

@@ -176,7 +176,6 @@ class Children:
             self._let_go()
             _speak_through(voice)
             _close_all_but(listening.fileno(), serving)
-            os.environ.clear()
             os.umask(0o077 if self._service is None else UMASK)
             setproctitle.setproctitle(f"engram engine {settings.tenant}")
             main.run(settings, self._confinement, listening, serving=lambda: _tell(serving))

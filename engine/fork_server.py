@@ -11,7 +11,6 @@ when it is killed, the kernel tells them (PDEATHSIG).
 
 from __future__ import annotations
 
-import gc
 import os
 import selectors
 import signal
@@ -26,7 +25,7 @@ import msgspec
 import setproctitle
 import structlog
 
-from engine import log, orphans
+from engine import heap, log, orphans
 from engine.address import listen
 from engine.children import HANDLED, Children
 from engine.fork_server_settings import ForkServerSettings
@@ -49,6 +48,7 @@ from engine.protocol.processes import (
 from engine.sandbox import Confinement, cgroups, find_out, privileges
 from engine.sandbox.users import Service, service_of
 from engine.store.connection import preload
+from engine.warm_up import rehearse
 
 _log = structlog.get_logger()
 
@@ -270,8 +270,10 @@ def serve(environment: Mapping[str, str]) -> None:
     if service is not None:
         privileges.empty_bounding_set()
         privileges.keep_only(_POWERS_KEPT)
-    gc.collect()
-    gc.freeze()  # what every engine shares is never touched by its collector, so its pages stay shared
+    rehearse()
+    _check_single_threaded()
+    os.environ.clear()  # engines have none; each would otherwise write to pages of its own to empty it
+    heap.settle()
     ForkServer(settings, confinement, isolation, service).run()
 
 

@@ -24,7 +24,6 @@ from typing import Any
 import apsw
 import structlog
 
-from engine import log
 from engine.catalogue.lifecycle import DATABASE_CHECK, HIBERNATE, CheckReport, Hibernate, Idleness
 from engine.dispatch import EngineDispatcher
 from engine.folder import FolderLock, forget_due, leave_due
@@ -79,7 +78,6 @@ def run(settings: EngineSettings, confinement: Confinement, listening: socket.so
 
     Called in the forked child, which has no other thread and no running loop.
     """
-    log.configure("engine")
     with asyncio.Runner() as runner:
         # What can't be made in the box: the loop's descriptors, and an executor, whose module asyncio imports when it is
         # needed.
@@ -96,10 +94,10 @@ def run(settings: EngineSettings, confinement: Confinement, listening: socket.so
             quarantine = Quarantine(folder)
             forget_due(folder)
             if not quarantine.is_active:  # otherwise it came about while we were being started
-                _run_database(runner, settings.shared, folder, listening, quarantine, serving)
+                run_database(runner, settings.shared, folder, listening, quarantine, serving)
 
 
-def _run_database(
+def run_database(
     runner: asyncio.Runner,
     shared: EnginesSettings,
     folder: Path,

@@ -10,6 +10,7 @@ import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)  # made once: it makes a type each time
 
 
 def die_with_parent(parent: int | None = None) -> None:
@@ -22,8 +23,7 @@ def die_with_parent(parent: int | None = None) -> None:
     if sys.platform != "linux":
         return
     parent = os.getppid() if parent is None else parent
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0) != 0:
+    if _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
     if os.getppid() != parent:  # it ended before the kernel knew that it matters
         os.kill(os.getpid(), signal.SIGTERM)

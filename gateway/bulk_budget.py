@@ -72,7 +72,7 @@ class BulkBudget:
 
     @contextlib.asynccontextmanager
     async def turn(self, tenant: str, *, wait_s: float | None = None) -> AsyncIterator[None]:
-        """Wait for a turn and hold it for the block. With ``wait_s``, ``overloaded`` when it can't be had in that time."""
+        """Wait for a turn and hold it for the block. With ``wait_s``, ``too_many`` when it can't be had in that time."""
         if wait_s is not None and (self.waiting >= WAITING_MAX or len(self._waiting.get(tenant, ())) >= TENANT_WAITING_MAX):
             raise _busy()
         await self._take(tenant, wait_s)
@@ -153,4 +153,4 @@ class _Place:
 
 def _busy() -> RemoteError:
     message = "too many large changes wait for their turn; nothing was changed"
-    return RemoteError(ErrorCode.OVERLOADED, message, retry_after=_RETRY_S)
+    return RemoteError(ErrorCode.TOO_MANY, message, retry_after=_RETRY_S)

@@ -38,6 +38,7 @@ _ERASING_REST_S = 0.05
 _TRANSIENT = {
     ErrorCode.UNAVAILABLE,
     ErrorCode.OVERLOADED,
+    ErrorCode.TOO_MANY,
     ErrorCode.LOST,
     ErrorCode.DRAINING,
     ErrorCode.DEADLINE_EXCEEDED,

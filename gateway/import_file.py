@@ -77,7 +77,7 @@ _DECODERS: dict[Kind, msgspec.json.Decoder[Any]] = {
     "link": msgspec.json.Decoder(LinkEntry),
     "version": msgspec.json.Decoder(VersionEntry),
 }
-_NOT_ANSWERED = (ErrorCode.UNAVAILABLE, ErrorCode.LOST, ErrorCode.DRAINING, ErrorCode.OVERLOADED)
+_NOT_ANSWERED = (ErrorCode.UNAVAILABLE, ErrorCode.LOST, ErrorCode.DRAINING, ErrorCode.OVERLOADED, ErrorCode.TOO_MANY)
 
 
 class Batch(NamedTuple):

@@ -25,11 +25,11 @@ class InFlight:
 
     @contextlib.contextmanager
     def place(self, tenant: str, deadline: float) -> Iterator[None]:
-        """Count one request of the tenant during the block; ``overloaded`` when it has too many."""
+        """Count one request of the tenant during the block; ``too_many`` when it has too many."""
         deadlines = self._deadlines.setdefault(tenant, [])
         if len(deadlines) >= self._tenant_max:
             message = f"this database has {self._tenant_max} requests under way"
-            raise RemoteError(ErrorCode.OVERLOADED, message, limit=self._tenant_max, retry_after=_RETRY_AFTER_S)
+            raise RemoteError(ErrorCode.TOO_MANY, message, limit=self._tenant_max, retry_after=_RETRY_AFTER_S)
         deadlines.append(deadline)
         try:
             yield

@@ -25,6 +25,7 @@ class ErrorCode(StrEnum):
     DEADLINE_EXCEEDED = "deadline_exceeded"  # nothing was changed; try again later
     DRAINING = "draining"  # never executed; ask for the engine again
     OVERLOADED = "overloaded"  # never executed; wait
+    TOO_MANY = "too_many"  # never executed; this caller has too much under way: wait for some of it
     UNAVAILABLE = "unavailable"  # the process behind the socket could not be reached
     LOST = "lost"  # the connection ended before the reply: the outcome is unknown
     BROKEN = "broken"  # the peer broke the protocol or answers nonsense: don't ask it again, the outcome is unknown

@@ -8,7 +8,7 @@ from __future__ import annotations
 import apsw
 import msgspec
 
-from engine.store import idempotency, imports
+from engine.store import idempotency, imports, word_traces
 
 TRASH_SECONDS = 30 * 24 * 60 * 60
 """How long a deleted memory can be restored."""
@@ -18,7 +18,7 @@ PURGES_KEPT_SECONDS = 400 * 24 * 60 * 60
 
 _EXPIRED = "SELECT id FROM memories WHERE expires_at <= ? AND import_id IS NULL LIMIT ?"
 _ERASE = "DELETE FROM memories WHERE id IN (SELECT value FROM json_each(?))"
-_ERASE_TRASH = "DELETE FROM memories WHERE id IN (SELECT id FROM memories WHERE deleted_at <= ? AND import_id IS NULL LIMIT ?)"
+_TRASHED = "SELECT id FROM memories WHERE deleted_at <= ? AND import_id IS NULL LIMIT ?"
 _FORGET_PURGES = (
     "DELETE FROM purges WHERE memory_id IN (SELECT memory_id FROM purges WHERE purged_at <= ? ORDER BY purged_at LIMIT ?)"
 )
@@ -34,13 +34,18 @@ def erase_due(connection: apsw.Connection, now: int, limit: int) -> None:
     wordless = limit * _WORDLESS_PER_MEMORY
     expired = [row[0] for row in connection.execute(_EXPIRED, (now, limit))]
     if expired:
-        named = msgspec.json.encode(expired).decode()
-        idempotency.forget(connection, named)
-        connection.execute(_ERASE, (named,))
-    connection.execute(_ERASE_TRASH, (now - TRASH_SECONDS * 1_000_000, limit))
+        idempotency.forget(connection, msgspec.json.encode(expired).decode())
+        _erase(connection, expired)
+    _erase(connection, [row[0] for row in connection.execute(_TRASHED, (now - TRASH_SECONDS * 1_000_000, limit))])
     connection.execute(_FORGET_PURGES, (now - PURGES_KEPT_SECONDS * 1_000_000, wordless))
     idempotency.drop_old(connection, now, wordless)
     imports.tidy(connection, now, wordless)
+
+
+def _erase(connection: apsw.Connection, ids: list[int]) -> None:
+    if ids:
+        with word_traces.erased(connection, ids):
+            connection.execute(_ERASE, (msgspec.json.encode(ids).decode(),))
 
 
 def next_due(connection: apsw.Connection) -> int | None:

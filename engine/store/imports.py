@@ -11,9 +11,10 @@ import contextlib
 from typing import Any
 
 import apsw
+import msgspec
 
 from engine.protocol import ErrorCode, RemoteError
-from engine.store import links
+from engine.store import links, word_traces
 from engine.store.links import LinkRow
 
 STAGED_SECONDS_MAX = 60 * 60
@@ -49,7 +50,8 @@ _LINKS = f"SELECT {', '.join(LinkRow._fields)} FROM import_links WHERE import_id
 _ENDS = "SELECT count(*) FROM memories WHERE id IN (?, ?)"
 _DROP_LINK = "DELETE FROM import_links WHERE import_id = ? AND from_id = ? AND to_id = ? AND type = ?"
 _UNMARK = "UPDATE memories SET import_id = NULL WHERE id IN (SELECT id FROM memories WHERE import_id = ? LIMIT ?)"
-_ERASE = "DELETE FROM memories WHERE id IN (SELECT id FROM memories WHERE import_id = ? LIMIT ?)"
+_STAGED = "SELECT id FROM memories WHERE import_id = ? LIMIT ?"
+_ERASE = "DELETE FROM memories WHERE id IN (SELECT value FROM json_each(?))"
 _FORGET_LINKS = """
     DELETE FROM import_links WHERE (import_id, from_id, to_id, type) IN
         (SELECT import_id, from_id, to_id, type FROM import_links WHERE import_id = ? LIMIT ?)
@@ -168,7 +170,12 @@ def _complete(connection: apsw.Connection, import_id: int, limit: int) -> int:
 
 def _erase(connection: apsw.Connection, import_id: int) -> bool:
     """Erase a piece of what an import that was given up has staged, then its records; return whether there was any."""
-    return _step(connection, _ERASE, import_id, ERASED_AT_ONCE_MAX) or _forget(connection, import_id)
+    staged = [row[0] for row in connection.execute(_STAGED, (import_id, ERASED_AT_ONCE_MAX))]
+    if not staged:
+        return _forget(connection, import_id)
+    with word_traces.erased(connection, staged):
+        connection.execute(_ERASE, (msgspec.json.encode(staged).decode(),))
+    return True
 
 
 def _forget(connection: apsw.Connection, import_id: int) -> bool:

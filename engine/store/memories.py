@@ -43,6 +43,9 @@ _NOTE_ACCESS = "UPDATE memories SET accessed_at = ?, access_count = access_count
 _EXPIRED = "SELECT count(*) FROM memories WHERE expires_at <= ? AND import_id IS NULL"
 
 _tags_decoder = msgspec.json.Decoder(list[str])
+_SAID = frozenset({"content", "tags", "metadata"})
+"""Columns with words that a customer may want to be gone."""
+
 _object_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -66,10 +69,12 @@ def change(
     versions.keep(connection, memory_id)
     values = values | {"updated_at": now, "changed_by": by, "change_summary": why}
     assignments = "".join(f"{name} = ?, " for name in values)
-    connection.execute(
-        f"UPDATE memories SET {assignments} version = version + 1 WHERE id = ?",  # noqa: S608
-        (*values.values(), memory_id),
-    )
+    # A later purge knows the words that the memory has then, and not those that it had before.
+    with word_traces.erased(connection, [memory_id] if values.keys() & _SAID else []):
+        connection.execute(
+            f"UPDATE memories SET {assignments} version = version + 1 WHERE id = ?",  # noqa: S608
+            (*values.values(), memory_id),
+        )
 
 
 def get(connection: apsw.Connection, memory_id: int, now: int) -> Memory:
@@ -115,11 +120,10 @@ def purge(connection: apsw.Connection, ids: Iterable[int], now: int) -> None:
     for memory_id in ids:
         check_stored(connection, memory_id, now)
     named = msgspec.json.encode(ids).decode()
-    terms = word_traces.terms(connection, ids)
     connection.execute(_REMEMBER_PURGE, (now, named))
     idempotency.forget(connection, named)
-    connection.execute(_ERASE, (named,))
-    word_traces.erase(connection, terms)
+    with word_traces.erased(connection, ids):
+        connection.execute(_ERASE, (named,))
 
 
 def check_stored(connection: apsw.Connection, memory_id: int, now: int) -> None:

@@ -16,7 +16,7 @@ from msgspec import UNSET
 from engine.catalogue.export_file import Entry, VersionEntry
 from engine.catalogue.memory import ID_MAX, TTL_SECONDS_DEFAULT
 from engine.protocol.moment import from_datetime
-from engine.store import imports, memories
+from engine.store import imports, memories, word_traces
 from engine.store.selection import LIVING
 
 ID_KEPT_MAX = ID_MAX - 2**32
@@ -124,7 +124,8 @@ def _find_itself(connection: apsw.Connection, import_id: int, memory_id: int, va
     content, created_at, is_trashed, is_living, staged_by, is_given_up = row
     is_same = content == values["content"] and created_at == values["created_at"]
     if (staged_by is not None and is_given_up) or (is_same and not is_living and staged_by is None):
-        connection.execute(_ERASE, (memory_id,))
+        with word_traces.erased(connection, [memory_id]):
+            connection.execute(_ERASE, (memory_id,))
         return None
     if is_same and (is_living or staged_by == import_id):
         return Place("trash" if is_trashed else "known", memory_id)

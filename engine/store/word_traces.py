@@ -11,7 +11,8 @@ integrity check compares every separator with its page.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import apsw
@@ -45,15 +46,27 @@ _SEGMENT_BITS = 37
 """A page's row has the segment above these bits and the page's number below."""
 
 
-def terms(connection: apsw.Connection, ids: Iterable[int]) -> set[str]:
-    """Return the terms that the index holds of some memories. To be asked before these are deleted."""
+@contextlib.contextmanager
+def erased(connection: apsw.Connection, ids: Sequence[int]) -> Iterator[None]:
+    """Erase what the index keeps of words that these memories hold before the block and no longer after it.
+
+    Whoever changes or deletes memories does so inside. It runs in their transaction.
+    """
+    before = _terms(connection, ids) if ids else set()
+    yield
+    if before and (gone := before - _terms(connection, ids)):
+        _erase(connection, gone)
+
+
+def _terms(connection: apsw.Connection, ids: Sequence[int]) -> set[str]:
+    """Return the terms that the index holds of some memories."""
     stems = Tokenizer(connection).stems
-    rows = connection.execute(_TEXTS, (msgspec.json.encode(list(ids)).decode(),))
+    rows = connection.execute(_TEXTS, (msgspec.json.encode(ids).decode(),))
     return {stem for (text,) in rows for stem in stems(str(text))}
 
 
-def erase(connection: apsw.Connection, of: Iterable[str]) -> None:
-    """Erase the traces of those terms that no memory holds any more. Runs in the transaction that deleted the memories.
+def _erase(connection: apsw.Connection, of: Iterable[str]) -> None:
+    """Erase the traces of those terms that no memory holds any more.
 
     A term that is held still is not looked for, which would take reading all its places: where it stands first on its page, the
     separator stays, and where another does, the separator says nothing that the page doesn't.

@@ -47,6 +47,7 @@ CODES: dict[str, tuple[int, str]] = {
 _FROM_ENGINE = {
     ErrorCode.DRAINING: "unavailable",
     ErrorCode.OVERLOADED: "unavailable",
+    ErrorCode.TOO_MANY: "rate_limited",
     ErrorCode.LOST: "unavailable",
     ErrorCode.WRONG_MODEL: "unavailable",
     ErrorCode.UNKNOWN_METHOD: "unavailable",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import stat
 import threading
@@ -97,13 +98,13 @@ def test_a_hung_engine_holds_up_its_own_tenant_only(node: Service) -> None:
 def test_nobody_else_on_the_machine_can_read_what_is_stored(node: Service) -> None:
     with node.sign_up() as account:
         account.create("private")
-        open_to_others = [
-            str(path.relative_to(node.folder))
-            for path in node.folder.rglob("*")
-            if not path.is_symlink() and stat.S_IMODE(path.stat().st_mode) & 0o077
-        ]
+        found = {str(path.relative_to(node.folder)): path.lstat() for path in node.folder.rglob("*")}
 
-    assert open_to_others == []
+    assert [name for name, status in found.items() if stat.S_IMODE(status.st_mode) & 0o007] == []
+    # What a group may see, it is the service's own.
+    groups = {status.st_gid for status in found.values() if stat.S_IMODE(status.st_mode) & 0o070}
+    assert groups <= {os.getegid()}
+    assert [name for name, status in found.items() if "memory.db" in name and stat.S_IMODE(status.st_mode) & 0o077] == []
 
 
 def test_secrets_are_in_no_environment_but_the_gateways(models: Path, tmp_path: Path) -> None:

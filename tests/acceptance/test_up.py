@@ -194,12 +194,15 @@ def test_every_acknowledged_write_survives_every_kill(node: Service) -> None:
         node.engines()[account.database].kill()
         acknowledged.add(account.create("after the engine")["id"])
 
-        gateway = node.program("gateway.main")
-        gateway.kill()
+        engine = node.engines()[account.database]
+        node.program("gateway.main").kill()
         wait_until(lambda: _answers(account))
         acknowledged.add(account.create("after the gateway")["id"])
+        node.program("tenants.host.main").kill()
+        acknowledged.add(_create_when_possible(account, "after the host"))
+        assert node.engines()[account.database] == engine  # neither of the two takes an engine with it
 
-        for name in ("tenants.host.main", "engram fork-server", "engine.embedder.main"):
+        for name in ("engram fork-server", "engine.embedder.main"):
             node.program(name).kill()
             acknowledged.add(_create_when_possible(account, f"after {name}"))
 

@@ -107,7 +107,7 @@ async def test_a_tenant_with_many_batches_waiting_is_refused_and_no_other() -> N
 
         with pytest.raises(RemoteError) as refused:
             await budget.turn("many", wait_s=FOREVER_S).__aenter__()
-        assert refused.value.code == ErrorCode.OVERLOADED
+        assert refused.value.code == ErrorCode.TOO_MANY
         assert refused.value.details["retry_after"] > 0
 
         running.append(writers.start("other", wait_s=FOREVER_S))
@@ -125,7 +125,7 @@ async def test_who_waits_too_long_is_told_so_and_takes_no_place() -> None:
     async with budget.turn("tenant"):
         with pytest.raises(RemoteError) as late:
             await budget.turn("other", wait_s=0.0).__aenter__()
-        assert late.value.code == ErrorCode.OVERLOADED
+        assert late.value.code == ErrorCode.TOO_MANY
         assert budget.waiting == 0
     async with budget.turn("other", wait_s=FOREVER_S):
         pass

@@ -86,10 +86,11 @@ async def test_a_full_lane_is_refused_and_the_others_are_served(start_process: S
     patient_ms = PATIENCE_S * 1000
     async with EmbedderClient(process.socket) as client:
         await until(client, "ready")
+        await client.documents([SENTENCE], lane="full", deadline_ms=patient_ms)
         crowd = [
             asyncio.create_task(client.documents([LONG], lane="full", deadline_ms=patient_ms)) for _ in range(LANE_REQUESTS_MAX)
         ]
-        await client.status()  # by then all of them are on their way
+        await asyncio.sleep(0)  # all of them are on their way then, on the connection that the next one takes
         with pytest.raises(RemoteError) as refused:
             await client.documents([SENTENCE], lane="full")
         assert refused.value.code == ErrorCode.OVERLOADED

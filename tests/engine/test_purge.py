@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from engine.catalogue.memory import MemoryCreate, MemoryDelete
+from engine.catalogue.memory import MemoryCreate, MemoryDelete, MemoryUpdate
 from engine.housekeeper import Housekeeper
 from engine.protocol import Request
 from engine.store.database import Database
@@ -69,3 +70,25 @@ async def test_so_does_an_engine_that_nobody_writes_to(tmp_path: Path) -> None:
             await _until(lambda: not database.owes_erasure)
 
         assert not holds_secret(tmp_path / "after")
+
+
+def test_no_word_of_before_a_change_is_left_in_the_index_of_pages(tmp_path: Path) -> None:
+    """Each leaf page of the word index is named by a word's beginning: that word must still be in it, whatever was changed."""
+    chance = random.Random(3)
+    with Database(tmp_path / "memory.db") as database:
+        living: list[int] = []
+        for number in range(3000):
+            text = f"w{chance.randrange(3)}zz{number:06} about the harbour, the lighthouse and number {number}"
+            with database.write_group():
+                if len(living) < 10 or chance.random() < 0.6:
+                    living.append(memory.create(database, MemoryCreate(content=text), REQUEST).id)
+                elif chance.random() < 0.5:
+                    memory.update(database, MemoryUpdate(id=chance.choice(living), content=text), REQUEST)
+                else:
+                    gone = living.pop(chance.randrange(len(living)))
+                    memory.delete(database, MemoryDelete(id=gone, purge=True), REQUEST)
+        separators = {term for (term,) in database.connection.execute("SELECT CAST(term AS TEXT) FROM memories_fts_idx")}
+        words = {f"0{term}" for (term,) in database.connection.execute("SELECT term FROM memories_vocabulary")}
+
+    assert len(separators) > 5
+    assert [each for each in separators if each and not any(word.startswith(each) for word in words)] == []

@@ -42,7 +42,7 @@ def test_each_tenant_has_so_many_places_and_the_last_deadline_is_known(steps: li
             if sum(name == tenant for name, _, _ in held) == 5:
                 with pytest.raises(RemoteError) as error:
                     stack.enter_context(in_flight.place(tenant, deadline))
-                assert error.value.code == ErrorCode.OVERLOADED
+                assert error.value.code == ErrorCode.TOO_MANY
                 assert error.value.details["retry_after"] >= 1
             else:
                 stack.enter_context(in_flight.place(tenant, deadline))
@@ -69,9 +69,9 @@ async def test_a_tenant_with_too_much_under_way_is_refused_and_no_other(node: No
 
         assert [stats.memories for stats in await asyncio.gather(*waiting)] == [1] * IN_FLIGHT_MAX
         assert (await router.call(TENANT, STATS, MemoryStats())).memories == 1
-    assert error.value.code == ErrorCode.OVERLOADED
+    assert error.value.code == ErrorCode.TOO_MANY
     problem = from_remote(error.value)
-    assert (problem.code, problem.headers["Retry-After"]) == ("unavailable", "1")
+    assert (problem.code, problem.headers["Retry-After"]) == ("rate_limited", "1")
 
 
 async def test_waiting_for_an_engine_that_starts_counts_against_the_deadline(node: Node) -> None:
