@@ -214,7 +214,8 @@ async def test_sigterm_finishes_what_is_under_way_and_the_client_finds_the_next_
     async with EmbedderClient(first.socket) as client:
         await until(client, "ready")
         under_way = asyncio.create_task(client.documents([SENTENCE * 20]))
-        await client.status()  # answered behind it on the same connection: the documents have been taken in
+        await asyncio.sleep(0)
+        await client.documents([""])  # sent behind it on the same connection: the documents have been taken in
         first.popen.send_signal(signal.SIGTERM)
 
         assert len((await under_way)[0].passages) > 1
