@@ -274,7 +274,10 @@ def serve(environment: Mapping[str, str]) -> None:
     _check_single_threaded()
     os.environ.clear()  # engines have none; each would otherwise write to pages of its own to empty it
     heap.settle()
-    ForkServer(settings, confinement, isolation, service).run()
+    try:
+        ForkServer(settings, confinement, isolation, service).run()
+    finally:
+        cgroups.leave(settings.engines.data_folder)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ class _Hierarchy:
 def enter(data_folder: Path, *, memory_max_mb: int) -> dict[str, str]:
     """Enter the group of this node's engines, made if need be. Return each limit, with why it is missing, or nothing if it
     holds."""
-    name = f"engram-{hashlib.sha256(os.fsencode(data_folder)).hexdigest()[:12]}"
+    name = _name(data_folder)
     limits = {"memory": str(memory_max_mb * MEGABYTE), "pids": str(PROCESSES_MAX)}
     missing = dict.fromkeys(limits, "no control group for it can be made")
     for hierarchy in _hierarchies():
@@ -61,12 +61,16 @@ def enter(data_folder: Path, *, memory_max_mb: int) -> dict[str, str]:
 
 def leave(data_folder: Path) -> None:
     """Go back to where this process came from, and remove the group unless something still runs in it."""
-    name = f"engram-{hashlib.sha256(os.fsencode(data_folder)).hexdigest()[:12]}"
+    name = _name(data_folder)
     for hierarchy in _hierarchies():
         if hierarchy.folder.name == name:
             with contextlib.suppress(OSError):
                 (hierarchy.folder.parent / "cgroup.procs").write_text(str(os.getpid()))
                 hierarchy.folder.rmdir()
+
+
+def _name(data_folder: Path) -> str:
+    return f"engram-{hashlib.sha256(os.fsencode(data_folder)).hexdigest()[:12]}"
 
 
 def _why_sessions_are_not_weighed() -> str:

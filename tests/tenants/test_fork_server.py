@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -43,3 +44,19 @@ def test_it_does_not_start_with_a_second_thread(tmp_path: Path) -> None:
 
     assert outcome.returncode == 1
     assert "there are 2 threads before the first fork" in outcome.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="control groups are root's to make")
+def test_it_leaves_no_control_group_behind(fork_server: Node) -> None:
+    groups = [
+        line.rpartition(":")[2].rpartition("/")[2]
+        for line in Path(f"/proc/{fork_server.pid('engine.fork_server')}/cgroup").read_text().splitlines()
+    ]
+    (name,) = {group for group in groups if group.startswith("engram-")} or {None}
+    if name is None:
+        pytest.skip("this machine lets nobody make one")
+    found = [Path(folder) for folder, _, _ in os.walk("/sys/fs/cgroup") if folder.endswith(name)]
+    assert found
+
+    assert fork_server.stop("engine.fork_server") == 0
+    assert [folder for folder in found if folder.exists()] == []
