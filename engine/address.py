@@ -37,9 +37,12 @@ def listen(path: Path, *, backlog: int = 512) -> socket.socket:
     draft.unlink(missing_ok=True)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
-        with short_address(draft) as address:
-            listening.bind(address)
-        draft.chmod(0o600)
+        mask = os.umask(0o177)  # not changed afterwards: under that name there may be something else by then
+        try:
+            with short_address(draft) as address:
+                listening.bind(address)
+        finally:
+            os.umask(mask)
         listening.listen(backlog)
         listening.setblocking(False)
         draft.replace(path)

@@ -97,7 +97,7 @@ class Children:
             settings = main.EngineSettings(tenant, self._folders.prepare(tenant), os.getpid(), self._settings)
             with listen(path) as listening:
                 if self._service is not None:
-                    os.chown(path, self._service.uid, self._service.gid)
+                    os.chown(path, self._service.uid, self._service.gid, follow_symlinks=False)
                 pipes += os.pipe2(os.O_CLOEXEC)
                 pipes += os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)  # an engine that is not heard goes on
                 pid = self._fork(settings, listening, pipes)

@@ -100,7 +100,7 @@ class ForkServer:
         path = self._data_folder / "run" / "fork.sock"
         self._listening = listen(path)
         if service is not None:
-            os.chown(path, service.uid, service.gid)
+            os.chown(path, service.uid, service.gid, follow_symlinks=False)
         self._selector = selectors.DefaultSelector()
         self._wake_receiver, self._wake_sender = socket.socketpair()
         self._peers: set[_Peer] = set()

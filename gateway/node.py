@@ -80,7 +80,7 @@ class Node:
             if set('"\\\n') & set(str(self._folder)):
                 raise CannotStart(f"The folder {self._folder} has a quotation mark, a backslash or a line break in its name.")
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self._folder / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._lock = os.open(self._folder / "up.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise CannotStart(f"The folder {self._folder} can't be written: {error.strerror}.") from error
         try:
@@ -138,7 +138,7 @@ class Node:
     def _open_log(self) -> contextlib.AbstractContextManager[int]:
         if self.log_path.exists() and self.log_path.stat().st_size > _LOG_BYTES_MAX:
             self.log_path.replace(self.log_path.with_suffix(".log.1"))
-        descriptor = os.open(self.log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(self.log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         return _Closing(descriptor)
 
     def _check_isolation(self) -> None:
@@ -183,7 +183,7 @@ class Node:
             raise CannotStart(f"The folder {self._folder} can't be prepared: {error}.") from error
 
     def _give_to(self, user: str) -> None:
-        """Make the folder's owner the user that the programs run as."""
+        """Give the user that the programs run as what they need."""
         account = pwd.getpwnam(user)
         try:
             subprocess.run(
@@ -198,8 +198,12 @@ class Node:
         except (OSError, subprocess.CalledProcessError) as error:
             message = f"The user {user} can't run {sys.executable}: it, or a folder above it, is closed to others."
             raise CannotStart(message) from error
-        for path in (self._folder, *(self._folder / name for name in _FOLDERS)):
-            os.chown(path, account.pw_uid, account.pw_gid)
+        # They make files beside ours and can't replace ours, which root writes to: that is what the sticky bit is for.
+        os.chown(self._folder, os.geteuid(), account.pw_gid)
+        self._folder.chmod(0o1770)
+        for name in _FOLDERS:
+            owner = os.geteuid() if name == "log" else account.pw_uid
+            os.chown(self._folder / name, owner, account.pw_gid, follow_symlinks=False)
 
 
 class _Closing:
