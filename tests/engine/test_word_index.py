@@ -100,9 +100,8 @@ def test_nor_does_the_index_keep_the_beginning_of_an_erased_word_to_part_its_pag
     erased = chance.sample(range(1, 1502), 500)
 
     for ids in (erased[:400], erased[400:]):
-        terms = word_traces.terms(connection, ids)
-        connection.execute("DELETE FROM memories WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(ids),))
-        word_traces.erase(connection, terms)
+        with word_traces.erased(connection, ids):
+            connection.execute("DELETE FROM memories WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(ids),))
 
     held = [row[0] for row in connection.execute("SELECT term FROM memories_vocabulary")]
     separators = [bytes(row[0])[1:].decode() for row in connection.execute("SELECT term FROM memories_fts_idx")]
@@ -128,9 +127,8 @@ def test_nor_do_pages_that_a_merge_has_taken_away(database: Database) -> None:
     assert held.startswith(beginning)
     memory_id = connection.execute("SELECT rowid FROM memories_fts WHERE memories_fts MATCH ?", (f'"{held}"',)).get
 
-    terms = word_traces.terms(connection, [memory_id])
-    connection.execute("DELETE FROM memories WHERE id = ?", (memory_id,))
-    word_traces.erase(connection, terms)
+    with word_traces.erased(connection, [memory_id]):
+        connection.execute("DELETE FROM memories WHERE id = ?", (memory_id,))
 
     assert (segment, beginning) not in connection.execute(useless).fetchall()
     connection.execute(CHECK)
