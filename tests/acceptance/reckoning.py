@@ -38,8 +38,9 @@ def check_files(node: Service, account: Account, writers: list[Writer]) -> None:
     But for what another import holds that never came to its end.
     """
     names = {text.split()[0].encode() for writer in writers for text in {*writer.ledger.purged} - writer.ledger.held}
-    last = account.create("zzpurgedlast, after everything")
-    assert account.delete(f"/v1/memories/{last['id']}?purge=true").is_success
+    with Account(node.url, account.key, account.database) as customer:
+        last = customer.create("zzpurgedlast, after everything")
+        assert customer.delete(f"/v1/memories/{last['id']}?purge=true").is_success
     names.add(b"zzpurgedlast")
     for path in node.folder.rglob("*"):
         if path.is_file():
