@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import pwd
 import signal
@@ -208,7 +209,8 @@ def test_every_acknowledged_write_survives_every_kill(node: Service) -> None:
 
         everything = node.processes()
         for process in everything:
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has ended with its parent
+                process.kill()
         psutil.wait_procs(everything, timeout=30)
         node.stop()
         node.start()
