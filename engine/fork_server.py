@@ -29,7 +29,7 @@ from engine import heap, log, orphans
 from engine.address import listen
 from engine.children import HANDLED, Children
 from engine.fork_server_settings import ForkServerSettings
-from engine.process import die_with_parent, raise_descriptor_limit
+from engine.process import die_with_parent, raise_descriptor_limit, supervisor
 from engine.protocol import ErrorCode, FrameDecoder, Hello, RemoteError, Reply, ReplyError, Request, encode_frame
 from engine.protocol.framing import FrameError
 from engine.protocol.processes import (
@@ -255,7 +255,7 @@ def _check_single_threaded() -> None:
 def serve(environment: Mapping[str, str]) -> None:
     """Run the fork server in this process."""
     settings = ForkServerSettings.from_environment(environment)
-    die_with_parent()
+    die_with_parent(supervisor(environment))
     log.configure("fork_server")
     setproctitle.setproctitle("engram fork-server")
     raise_descriptor_limit()
@@ -266,7 +266,7 @@ def serve(environment: Mapping[str, str]) -> None:
     _log.info("isolation", level=isolation.level, missing={layer: why for layer, why in isolation.layers.items() if why})
     if ISOLATION_LEVELS.index(isolation.level) < ISOLATION_LEVELS.index(settings.isolation_min):
         raise TooLittleIsolation(f"engines would be confined at level {isolation.level}, not {settings.isolation_min}")
-    isolation.layers |= cgroups.enter(settings.engines.data_folder, memory_max_mb=settings.engines_memory_hard_mb)
+    isolation.layers |= cgroups.enter(settings.engines.data_folder, memory_bytes_max=settings.engines_memory_hard_bytes)
     if service is not None:
         privileges.empty_bounding_set()
         privileges.keep_only(_POWERS_KEPT)

@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Mapping
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)  # made once: it makes a type each time
@@ -27,6 +28,12 @@ def die_with_parent(parent: int | None = None) -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
     if os.getppid() != parent:  # it ended before the kernel knew that it matters
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def supervisor(environment: Mapping[str, str]) -> int | None:
+    """Return the process that keeps this program running, as it has told its programs; ``None`` when it was started by hand."""
+    number = environment.get("ENGRAM_SUPERVISOR")
+    return int(number) if number else None
 
 
 def raise_descriptor_limit() -> None:

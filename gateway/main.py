@@ -22,7 +22,7 @@ from granian.server.embed import Server
 from engine import log
 from engine.embedder.client import EmbedderClient
 from engine.link import Link
-from engine.process import die_with_parent, raise_descriptor_limit, stop_event
+from engine.process import die_with_parent, raise_descriptor_limit, stop_event, supervisor
 from gateway.app import Dependencies, create_app
 from gateway.bulk_budget import BulkBudget
 from gateway.embedding_pump import EmbeddingPump
@@ -102,7 +102,7 @@ def _keep_collections_short() -> None:
 
 def main() -> None:
     """Run the gateway in this process."""
-    die_with_parent()
+    die_with_parent(supervisor(os.environ))
     raise_descriptor_limit()
     log.configure("gateway")
     uvloop.run(serve(GatewaySettings.from_environment(os.environ)))

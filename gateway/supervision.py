@@ -27,4 +27,6 @@ class _Complaints(io.TextIOBase):
 
 if __name__ == "__main__":
     sys.stderr = _Complaints()
+    # For its programs: one that is still starting when we are killed would not notice that its parent is another.
+    os.environ["ENGRAM_SUPERVISOR"] = str(os.getpid())
     main()

@@ -79,7 +79,7 @@ class Router:
         trace: str = "",
         idempotency_key: str = "",
     ) -> Any:
-        """Return the operation's result from the tenant's engine; ``overloaded`` when the tenant has too much under way."""
+        """Return the operation's result from the tenant's engine; ``too_many`` when the tenant has too much under way."""
         may_repeat = operation.kind == "read" or bool(idempotency_key)
         deadline = time.monotonic() + deadline_ms / 1000
         lost: RemoteError | None = None

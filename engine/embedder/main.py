@@ -17,7 +17,7 @@ from engine.address import listen
 from engine.embedder.server import Embedder
 from engine.embedder.settings import PREPARED_MODELS, Settings
 from engine.log import configure
-from engine.process import die_with_parent, stop_event
+from engine.process import die_with_parent, stop_event, supervisor
 from engine.protocol import Hello
 from engine.service import Methods, Service
 
@@ -49,7 +49,7 @@ async def run(settings: Settings) -> None:
 
 def main() -> int:
     """Run the process and return its exit code."""
-    die_with_parent()
+    die_with_parent(supervisor(os.environ))
     configure("embedder")
     settings = Settings.read(os.environ)
     if settings.model in PREPARED_MODELS:

@@ -18,8 +18,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.sandbox.limits import MEGABYTE
-
 PROCESSES_MAX = 65_536
 """Of all engines, threads among them: the machine has room for others."""
 
@@ -36,11 +34,11 @@ class _Hierarchy:
     controllers: frozenset[str]
 
 
-def enter(data_folder: Path, *, memory_max_mb: int) -> dict[str, str]:
+def enter(data_folder: Path, *, memory_bytes_max: int) -> dict[str, str]:
     """Enter the group of this node's engines, made if need be. Return each limit, with why it is missing, or nothing if it
     holds."""
     name = _name(data_folder)
-    limits = {"memory": str(memory_max_mb * MEGABYTE), "pids": str(PROCESSES_MAX)}
+    limits = {"memory": str(memory_bytes_max), "pids": str(PROCESSES_MAX)}
     missing = dict.fromkeys(limits, "no control group for it can be made")
     for hierarchy in _hierarchies():
         wanted = hierarchy.controllers & limits.keys()

@@ -44,8 +44,8 @@ _X86_64 = """
 read=0 write=1 open=2 close=3 stat=4 fstat=5 lstat=6 poll=7 lseek=8 mmap=9 mprotect=10 munmap=11 brk=12 rt_sigaction=13
 rt_sigprocmask=14 rt_sigreturn=15 ioctl=16 pread64=17 pwrite64=18 readv=19 writev=20 access=21 select=23 sched_yield=24
 mremap=25 madvise=28 nanosleep=35 getpid=39 accept=43 sendto=44 recvfrom=45 sendmsg=46 shutdown=48 listen=50 getsockname=51
-getpeername=52 setsockopt=54 getsockopt=55 clone=56 exit=60 uname=63 fcntl=72 flock=73 fsync=74 fdatasync=75 truncate=76
-ftruncate=77 getcwd=79 rename=82 unlink=87 readlink=89 chmod=90 fchmod=91 umask=95 gettimeofday=96 getrusage=98 sysinfo=99
+getpeername=52 getsockopt=55 clone=56 exit=60 uname=63 fcntl=72 flock=73 fsync=74 fdatasync=75 truncate=76
+ftruncate=77 getcwd=79 rename=82 unlink=87 readlink=89 chmod=90 fchmod=91 umask=95 gettimeofday=96 getrusage=98
 times=100 getuid=102 getgid=104 geteuid=107 getegid=108 getppid=110 sigaltstack=131 statfs=137 fstatfs=138 gettid=186
 time=201 futex=202 sched_getaffinity=204 getdents64=217 set_tid_address=218 restart_syscall=219 clock_gettime=228
 clock_getres=229 clock_nanosleep=230 exit_group=231 epoll_wait=232 epoll_ctl=233 openat=257 newfstatat=262 unlinkat=263
@@ -59,13 +59,13 @@ write=64 readv=65 writev=66 pread64=67 pwrite64=68 preadv=69 pwritev=70 pselect6
 fstat=80 fsync=82 fdatasync=83 exit=93 exit_group=94 set_tid_address=96 futex=98 set_robust_list=99 nanosleep=101
 clock_gettime=113 clock_getres=114 clock_nanosleep=115 sched_getaffinity=123 sched_yield=124 restart_syscall=128 sigaltstack=132
 rt_sigaction=134 rt_sigprocmask=135 rt_sigreturn=139 times=153 uname=160 getrusage=165 umask=166 gettimeofday=169 getpid=172
-getppid=173 getuid=174 geteuid=175 getgid=176 getegid=177 gettid=178 sysinfo=179 listen=201 accept=202 getsockname=204
-getpeername=205 sendto=206 recvfrom=207 setsockopt=208 getsockopt=209 shutdown=210 sendmsg=211 brk=214 munmap=215 mremap=216
+getppid=173 getuid=174 geteuid=175 getgid=176 getegid=177 gettid=178 listen=201 accept=202 getsockname=204
+getpeername=205 sendto=206 recvfrom=207 getsockopt=209 shutdown=210 sendmsg=211 brk=214 munmap=215 mremap=216
 clone=220 mmap=222 mprotect=226 madvise=233 accept4=242 prlimit64=261 renameat2=276 getrandom=278 membarrier=283 statx=291
 rseq=293
 """
 
-_ANYWHERE = "clone3=435 close_range=436 faccessat2=439 epoll_pwait2=441 fchmodat2=452"
+_ANYWHERE = "clone3=435 faccessat2=439 epoll_pwait2=441 fchmodat2=452"
 
 NUMBER_MAX = 462
 """The highest number that Linux 6.12 has (``mseal``): what is above is unknown to whoever wrote this list."""

@@ -13,7 +13,7 @@ import msgspec
 
 from engine import log
 from engine.address import listen
-from engine.process import die_with_parent, stop_event
+from engine.process import die_with_parent, stop_event, supervisor
 from engine.protocol import Hello, Request
 from engine.protocol.limits import DEADLINE_MAX_MS
 from engine.service import Methods, Service
@@ -71,7 +71,7 @@ async def serve(settings: HostSettings) -> None:
 
 def main() -> None:
     """Run the host in this process."""
-    die_with_parent()
+    die_with_parent(supervisor(os.environ))
     log.configure("host")
     asyncio.run(serve(HostSettings.from_environment(os.environ)))
 

@@ -6,13 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tenants.host.memory_limit import memory_limit_bytes
+from engine.memory_limit import engines_memory_bytes
 
 _MB = 1024 * 1024
-
-_MEMORY_SHARE = 0.5
-"""Of the machine. The other half is for the gateway, the embedding model, and above all for the pages of databases that the
-kernel keeps, which belong to no process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +26,10 @@ class HostSettings:
     def from_environment(cls, environment: Mapping[str, str]) -> HostSettings:
         """Read ``ENGRAM_DATA_DIR``, ``ENGRAM_ENGINE_IDLE_SECONDS`` (300), ``ENGRAM_ENGINES_MEMORY_MAX_MB`` (half of all) and
         ``ENGRAM_DISK_RESERVE_MB``."""
-        memory_mb = environment.get("ENGRAM_ENGINES_MEMORY_MAX_MB")
         disk_mb = environment.get("ENGRAM_DISK_RESERVE_MB")
         return cls(
             data_folder=Path(environment.get("ENGRAM_DATA_DIR", "var")).resolve(),
             idle_s=float(environment.get("ENGRAM_ENGINE_IDLE_SECONDS", "300")),
-            memory_bytes_max=int(float(memory_mb) * _MB) if memory_mb else int(memory_limit_bytes() * _MEMORY_SHARE),
+            memory_bytes_max=engines_memory_bytes(environment.get("ENGRAM_ENGINES_MEMORY_MAX_MB", "")),
             disk_reserve_bytes=int(float(disk_mb) * _MB) if disk_mb else None,
         )

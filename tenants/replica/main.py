@@ -13,7 +13,7 @@ import structlog
 
 from engine import log
 from engine.address import listen
-from engine.process import die_with_parent, raise_descriptor_limit, stop_event
+from engine.process import die_with_parent, raise_descriptor_limit, stop_event, supervisor
 from engine.protocol import Hello, Request
 from engine.service import Methods, Service
 from tenants.replica.messages import ReplicaStatus
@@ -84,7 +84,7 @@ async def serve(settings: ReplicatorSettings) -> None:
 
 def main() -> None:
     """Run the replicator in this process."""
-    die_with_parent()
+    die_with_parent(supervisor(os.environ))
     raise_descriptor_limit()
     log.configure("replicator")
     asyncio.run(serve(ReplicatorSettings.from_environment(os.environ)))

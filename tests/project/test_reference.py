@@ -18,7 +18,7 @@ from tests.service import ROOT, Service
 REFERENCE = (ROOT / "gateway" / "REFERENCE.md").read_text()
 PACKAGES = ("engine", "gateway", "tenants", "quotas", "billing")
 _SETTING = re.compile(r"\bENGRAM_[A-Z_]+\b")
-INTERNAL = {"ENGRAM_PYTHON", "ENGRAM_FORK_SERVER_USER", "ENGRAM_KEY", "ENGRAM_URL"}
+INTERNAL = {"ENGRAM_PYTHON", "ENGRAM_SUPERVISOR", "ENGRAM_FORK_SERVER_USER", "ENGRAM_KEY", "ENGRAM_URL"}
 """The supervisor's own, and the two of the command line, which are with its commands."""
 
 

@@ -18,9 +18,9 @@ from engine.catalogue.memory import CREATE, MemoryCreate
 from engine.catalogue.statistics import STATS, MemoryStats
 from engine.catalogue.transfer import FILE, ExportFile
 from engine.client import Client
+from engine.memory_limit import memory_limit_bytes
 from engine.protocol import ErrorCode, RemoteError
 from tenants.host.memory import AGAIN_S, SAMPLE, Memory
-from tenants.host.memory_limit import memory_limit_bytes
 from tenants.host.pool import Pool
 from tenants.host.recency import ASKS_MAX, IN_USE_S, Eviction, Recency
 from tenants.host.settings import HostSettings

@@ -1,4 +1,5 @@
-"""How much memory this process's machine has, or the control group it runs in if that may have less. Bytes.
+"""How much memory this process's machine has, or the control group it runs in if that may have less, and the engines' part.
+Bytes.
 
 Sources: ``sysconf(3)``, ``cgroups(7)``, and the kernel's ``admin-guide/cgroup-v1/memory`` and ``cgroup-v2``. A container often
 shows its group as the root of the hierarchy, and the name of the group as the outside knows it, which is not there inside:
@@ -10,6 +11,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+_MB = 1024 * 1024
+
+_ENGINES_SHARE = 0.5
+"""Of the machine. The other half is for the gateway, the embedding model, and above all for the pages of databases that the
+kernel keeps, which belong to no process."""
+
+
+def engines_memory_bytes(setting_mb: str) -> int:
+    """Return what all engines together may hold: what is set, or half of what may be used for an empty setting."""
+    return int(float(setting_mb) * _MB) if setting_mb else int(memory_limit_bytes() * _ENGINES_SHARE)
 
 
 def memory_limit_bytes(root: Path = Path("/")) -> int:
