@@ -19,7 +19,7 @@ from engine.client import Client
 from engine.protocol import ErrorCode, RemoteError
 from engine.protocol.limits import DEADLINE_MAX_MS
 from tenants.host.last_words import is_quarantined, tenants_on_disk
-from tenants.host.messages import Ensure, Ensured
+from tenants.messages.host import Ensure, Ensured
 
 _HOST_ANSWERS_S = 2.0
 _SAID_CHARACTERS_MAX = 500

@@ -11,8 +11,8 @@ from gateway.bulk_budget import BulkBudget
 from gateway.embedding_pump import EmbeddingPump
 from gateway.readiness import Parts
 from gateway.telemetry import RequestMetrics
-from tenants.host.messages import HostStatus
-from tenants.replica.messages import ReplicaStatus
+from tenants.messages.host import HostStatus
+from tenants.messages.replica import ReplicaStatus
 
 
 class Metrics:

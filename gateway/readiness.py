@@ -14,9 +14,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from engine.embedder.client import EmbedderClient
 from engine.link import Link
 from engine.protocol import RemoteError
-from tenants.host.messages import HostStatus
+from tenants.messages.host import HostStatus
+from tenants.messages.replica import ReplicaStatus
 from tenants.registry.registry import Registry
-from tenants.replica.messages import ReplicaStatus
 
 _KEPT_S = 0.5
 _ASK_MS = 1_000

@@ -25,8 +25,8 @@ from engine.link import Link
 from engine.protocol import Caller, Embedding, ErrorCode, RemoteError
 from engine.protocol.limits import DEADLINE_DEFAULT_MS
 from tenants.distrust import Distrust
-from tenants.host.messages import Ensure, Ensured, Suspect, Suspected
 from tenants.in_flight import InFlight
+from tenants.messages.host import Ensure, Ensured, Suspect, Suspected
 
 _log = structlog.get_logger()
 

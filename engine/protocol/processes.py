@@ -9,6 +9,26 @@ class Fork(msgspec.Struct):
     """Method ``fork``: start an engine, or answer with the one that runs."""
 
     tenant: str
+    rebase: int | None = None
+    """Where given, what the outbox holds is of no use: it is emptied, and history goes on after this transaction with a file
+    that holds the whole database."""
+
+
+class Adopt(msgspec.Struct):
+    """Method ``adopt``: move a staged database into a tenant's folder, made if need be, for its engine to take in.
+
+    Not while that engine runs, but for a preview.
+    """
+
+    tenant: str
+    staged: str
+    """The name of a folder beneath ``<data>/staging``, which is gone afterwards."""
+    preview: bool = False
+    """Whether it is only to be compared (``preview.db``), and no restore (``restore.db``)."""
+
+
+class Adopted(msgspec.Struct):
+    """Result of method ``adopt``."""
 
 
 class EngineProcess(msgspec.Struct):

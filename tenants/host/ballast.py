@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from engine.free_space import FreeSpace
-from tenants.host.messages import DiskState
+from tenants.messages.host import DiskState
 
 _log = structlog.get_logger()
 

@@ -18,9 +18,9 @@ from engine.protocol import Hello, Request
 from engine.protocol.limits import DEADLINE_MAX_MS
 from engine.service import Methods, Service
 from tenants.host.ballast import Ballast
-from tenants.host.messages import Ensure, Ensured, HostStatus, Suspect, Suspected
 from tenants.host.pool import Pool
 from tenants.host.settings import HostSettings
+from tenants.messages.host import Ensure, Ensured, HostStatus, Suspect, Suspected
 
 
 async def serve(settings: HostSettings) -> None:

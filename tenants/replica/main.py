@@ -16,7 +16,7 @@ from engine.address import listen
 from engine.process import die_with_parent, raise_descriptor_limit, stop_event, supervisor
 from engine.protocol import Hello, Request
 from engine.service import Methods, Service
-from tenants.replica.messages import ReplicaStatus
+from tenants.messages.replica import ReplicaStatus
 from tenants.replica.watcher import Watcher
 
 _log = structlog.get_logger()

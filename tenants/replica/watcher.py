@@ -17,8 +17,8 @@ from pathlib import Path
 import structlog
 
 from engine.layout import TENANT
+from tenants.messages.replica import ReplicaStatus
 from tenants.replica import outbox
-from tenants.replica.messages import ReplicaStatus
 from tenants.replica.outbox import OUTBOX, Listing, OutboxFile
 from tenants.untrusted import Folder, Refused
 

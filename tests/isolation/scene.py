@@ -22,7 +22,7 @@ from engine.layout import engine_socket, tenant_folder
 from engine.link import Link
 from engine.protocol import ErrorCode, RemoteError
 from engine.protocol.processes import EngineProcess, EngineProcesses, Isolation, Signalled
-from tenants.host.messages import Ensured
+from tenants.messages.host import Ensured
 from tests.isolation.attack import Attack, Targets, new_canary
 from tests.isolation.attacks.code import unloaded_library
 from tests.isolation.attacks.links import PLANTED_LINK, PLANTED_NAME

@@ -19,7 +19,7 @@ from tenants import untrusted
 from tenants.host import last_words
 from tenants.replica import outbox
 from tenants.replica.main import Replicator, ReplicatorSettings
-from tenants.replica.messages import ReplicaStatus
+from tenants.messages.replica import ReplicaStatus
 from tenants.replica.outbox import OUTBOX
 from tenants.replica.watcher import Watcher
 from tenants.untrusted import Folder, Refused

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from engine.link import Link
-from tenants.host.messages import HostStatus
+from tenants.messages.host import HostStatus
 from tenants.router import Router
 from tests.service import wait_until
 

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from engine.link import Link
-from tenants.host.messages import Ensure, Ensured
+from tenants.messages.host import Ensure, Ensured
 from tests.service import Account, Service
 from tests.tenants import impostor
 

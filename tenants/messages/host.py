@@ -35,6 +35,44 @@ class Suspected(msgspec.Struct):
     """The host has taken note."""
 
 
+class Replace(msgspec.Struct):
+    """Method ``replace``: end the tenant's engine, have it take in a staged database at its next start, and say how it went.
+
+    Requests wait meanwhile. Answers ``engine.catalogue.recovery.Restored``.
+    """
+
+    tenant: str
+    staged: str
+
+
+class Lend(msgspec.Struct):
+    """Method ``lend``: give the tenant's engine a staged database to compare with its own."""
+
+    tenant: str
+    staged: str
+
+
+class Lent(msgspec.Struct):
+    """It lies in the tenant's folder as ``preview.db``."""
+
+
+class Hold(msgspec.Struct):
+    """Method ``hold``: end the tenant's engine and start none, until ``release``. Another node has taken the tenant."""
+
+    tenant: str
+    reason: str
+
+
+class Release(msgspec.Struct):
+    """Method ``release``: serve the tenant again."""
+
+    tenant: str
+
+
+class Held(msgspec.Struct):
+    """Result of both."""
+
+
 DiskState = Literal["ready", "low", "exhausted"]
 """The disk has room; so little that nothing more is stored; none, and the ballast has been let go."""
 
@@ -63,6 +101,8 @@ class HostStatus(msgspec.Struct):
     memory_bytes: int = 0
     """What engines hold that no other process shares; those not measured yet are taken for average."""
     memory_bytes_max: int = 0
+    held: int = 0
+    """Tenants that are not served here because another node has them."""
     disk: DiskState = "ready"
     isolation: Isolation | None = None
     """What confines engines; ``None`` before the fork server has said."""
