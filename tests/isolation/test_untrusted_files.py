@@ -17,9 +17,9 @@ from engine.layout import tenant_folder
 from engine.ltx import file_name
 from tenants import untrusted
 from tenants.host import last_words
+from tenants.messages.replica import ReplicaStatus
 from tenants.replica import outbox
 from tenants.replica.main import Replicator, ReplicatorSettings
-from tenants.messages.replica import ReplicaStatus
 from tenants.replica.outbox import OUTBOX
 from tenants.replica.watcher import Watcher
 from tenants.untrusted import Folder, Refused
