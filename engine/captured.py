@@ -37,13 +37,19 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     checksum: int = 0
     """Of the database after that file (``engine.ltx.checksums``), over pages as they lie in the file after a checkpoint."""
     first_page: int = 0
-    """CRC-64 of the database's first page then: a file that was exchanged has another."""
+    """CRC-64 of the database's first page then: a file that was exchanged may have another."""
+    file_time_ns: int = 0
+    """When the file was last changed, as the system says, after an end in order; 0 where nobody looked."""
     salts: tuple[int, int] = (0, 0)
     """Of the log that was captured."""
     frames: int = 0
     """How many of its frames. None: that log has been emptied, and whichever comes next is read from its beginning."""
+    log_checksum: tuple[int, int] = (0, 0)
+    """The log's own, after the last of these frames: says that they are the same."""
     whole_next: bool = False
     """Whether the next file must hold the whole database: it does not continue the one before."""
+    rebasing: bool = False
+    """Whether the outbox still has to be emptied, because what it holds is of another history."""
 
 
 def encode_slot(position: Position) -> bytes:

@@ -1,8 +1,10 @@
 """Checks a database in a process of its own, while no engine serves it: ``python -m engine.check FOLDER [--release]``.
 
-It confines itself as an engine is, because it reads what an engine has left. It takes the folder's lock, so that no engine
-starts meanwhile, changes nothing, and prints its report as one JSON object. With ``--release``, a database in quarantine that
-is found sound is let out. Exit status: 0 sound, 1 not, 2 could not check.
+The folder is a tenant's, or one in which the replicator has restored a database to see whether it can be. This program confines
+itself as an engine is, to the folder and to its owner, because it reads what an engine has written. It takes the folder's lock,
+so that no engine starts meanwhile, changes nothing, and prints its report as one JSON object. With ``--release``, a database in
+quarantine that is found sound is let out. Exit status: 0 sound, 1 not, 2 could not check; then only the reason is printed, to
+standard error.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import apsw
 import msgspec
 
 from engine import log
+from engine.capture.wal import LogDamaged
 from engine.catalogue.lifecycle import CheckReport
 from engine.folder import FolderInUse, FolderLock
 from engine.sandbox import Box, find_out, privileges
@@ -23,14 +26,15 @@ from engine.store import integrity
 from engine.store.checkpoint import examine
 from engine.store.connection import open_reader, preload, seed_randomness
 from engine.store.quarantine import Quarantine, is_damage
-from engine.store.wal import LogDamaged
+
+COULD_NOT_CHECK = 2
 
 _MEMORY_MAX_MB = 2048
 """SQLite's check of a large file keeps a note of each page."""
 
 
 def check(path: Path) -> CheckReport:
-    """Return what is wrong with the database at ``path``, which nobody else may have open."""
+    """Return what is wrong with the database at ``path``, which nobody else may have open. Where there is none, nothing is."""
     if not path.exists():
         return CheckReport()
     try:
@@ -40,6 +44,8 @@ def check(path: Path) -> CheckReport:
             report, _ = integrity.check(connection, path, alone=True)
         finally:
             connection.close()
+    except apsw.SQLError:
+        return CheckReport(problems=["its tables are not those of its schema"])
     except (apsw.Error, LogDamaged) as error:
         if not is_damage(error):
             raise
@@ -64,8 +70,11 @@ def run(folder: Path, *, release: bool) -> int:
             if release and not report.problems:
                 Quarantine(folder).leave()
     except FolderInUse:
-        print("an engine serves it")
-        return 2
+        print("an engine serves it", file=sys.stderr)
+        return COULD_NOT_CHECK
+    except (apsw.Error, OSError) as error:
+        print(f"it can't be checked: {type(error).__name__}", file=sys.stderr)
+        return COULD_NOT_CHECK
     sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
     return 1 if report.problems else 0
 

@@ -20,8 +20,9 @@ from engine import main
 from engine.address import listen
 from engine.layout import engine_socket
 from engine.protocol import ErrorCode, RemoteError
-from engine.protocol.processes import EngineMemory, EngineProcess, Exited
+from engine.protocol.processes import Adopt, EngineMemory, EngineProcess, Exited
 from engine.sandbox import Confinement
+from engine.sandbox.adoption import adopt
 from engine.sandbox.users import UMASK, Folders, Service
 from engine.voices import Voice
 
@@ -87,14 +88,31 @@ class Children:
         measured = [(process.tenant, _private_bytes(process.pid)) for process in running]
         return [EngineMemory(tenant, private) for tenant, private in measured if private is not None]
 
-    def fork(self, tenant: str) -> EngineProcess:
-        """Start the engine of one tenant, or return the one that runs; ``unavailable`` when the machine can't."""
+    def adopt(self, arguments: Adopt) -> None:
+        """Give a tenant's engine a staged database, to be taken in at its next start or compared with its own.
+
+        ``unavailable`` while it runs, unless it is to compare, and when the files are not what they should be.
+        """
+        if arguments.tenant in self._children and not arguments.preview:
+            raise RemoteError(ErrorCode.UNAVAILABLE, "the engine runs", retry_after=1)
+        try:
+            adopt(self._settings.data_folder, self._service, self._folders, arguments)
+        except OSError as error:
+            _log.exception("adoption_failed", tenant=arguments.tenant)
+            message = "the restored database could not be moved to its engine"
+            raise RemoteError(ErrorCode.UNAVAILABLE, message, retry_after=1) from error
+
+    def fork(self, tenant: str, *, rebase: int | None = None) -> EngineProcess:
+        """Start the engine of one tenant, or return the one that runs; ``unavailable`` when the machine can't.
+
+        ``rebase``: after which transaction its history goes on anew, if it does.
+        """
         if (running := self._children.get(tenant)) is not None:
             return running.process
         path = engine_socket(self._settings.data_folder, tenant)
         pipes: list[int] = []
         try:
-            settings = main.EngineSettings(tenant, self._folders.prepare(tenant), os.getpid(), self._settings)
+            settings = main.EngineSettings(tenant, self._folders.prepare(tenant), os.getpid(), self._settings, rebase)
             with listen(path) as listening:
                 if self._service is not None:
                     os.chown(path, self._service.uid, self._service.gid, follow_symlinks=False)

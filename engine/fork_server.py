@@ -3,10 +3,10 @@
 A fork copies memory, so this process must never hold a secret, and a lock held by another thread would stay locked in the
 child, so it must never start a thread. It therefore has no event loop of asyncio's: ``selectors``, and frames by hand.
 
-It answers ``fork``, ``list``, ``measure``, ``terminate``, ``isolation`` and ``watch`` (``engine.protocol.processes``) on
-``run/fork.sock`` to processes of root and of the user that the service runs as. Started by root it stays root, with no more of
-its powers than it takes to give each engine a user of its own. When it ends, its engines get SIGTERM, and it waits for them;
-when it is killed, the kernel tells them (PDEATHSIG).
+It answers ``fork``, ``adopt``, ``list``, ``measure``, ``terminate``, ``isolation`` and ``watch``
+(``engine.protocol.processes``) on ``run/fork.sock`` to processes of root and of the user that the service runs as. Started by
+root it stays root, with no more of its powers than it takes to give each engine a user of its own. When it ends, its engines
+get SIGTERM, and it waits for them; when it is killed, the kernel tells them (PDEATHSIG).
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ from engine.protocol import ErrorCode, FrameDecoder, Hello, RemoteError, Reply, 
 from engine.protocol.framing import FrameError
 from engine.protocol.processes import (
     ISOLATION_LEVELS,
+    Adopt,
+    Adopted,
     EngineProcess,
     EngineProcesses,
     Exited,
@@ -111,6 +113,7 @@ class ForkServer:
         self._orphans_end_at: float | None = time.monotonic() + orphans.PATIENCE_S if service is not None else None
         self._methods = {
             "fork": self._fork,
+            "adopt": self._adopt,
             "list": self._list,
             "terminate": self._terminate,
             "measure": self._measure,
@@ -229,7 +232,11 @@ class ForkServer:
 
     def _fork(self, raw: msgspec.Raw) -> EngineProcess:
         arguments = msgspec.msgpack.decode(raw, type=Fork)
-        return self._children.fork(arguments.tenant)
+        return self._children.fork(arguments.tenant, rebase=arguments.rebase)
+
+    def _adopt(self, raw: msgspec.Raw) -> Adopted:
+        self._children.adopt(msgspec.msgpack.decode(raw, type=Adopt))
+        return Adopted()
 
     def _list(self, raw: msgspec.Raw) -> EngineProcesses:
         return EngineProcesses(self._children.processes())

@@ -31,13 +31,14 @@ class ForkServerSettings:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> ForkServerSettings:
         """Read ``ENGRAM_DATA_DIR``, ``ENGRAM_ENGINE_MEMORY_MAX_MB``, ``ENGRAM_ENGINES_MEMORY_MAX_MB``,
-        ``ENGRAM_DISK_RESERVE_MB``, ``ENGRAM_ISOLATION`` and ``ENGRAM_USER``."""
+        ``ENGRAM_DISK_RESERVE_MB``, ``ENGRAM_ISOLATION``, ``ENGRAM_USER`` and ``ENGRAM_CAPTURE`` (``0``: off)."""
         disk_reserve_mb = environment.get("ENGRAM_DISK_RESERVE_MB")
         return cls(
             engines=EnginesSettings(
                 data_folder=Path(environment.get("ENGRAM_DATA_DIR", "var")).resolve(),
                 memory_max_mb=int(environment.get("ENGRAM_ENGINE_MEMORY_MAX_MB") or 1024),
                 disk_reserve_bytes=int(float(disk_reserve_mb) * MEGABYTE) if disk_reserve_mb else None,
+                capture=environment.get("ENGRAM_CAPTURE") != "0",
             ),
             engines_memory_bytes_max=engines_memory_bytes(environment.get("ENGRAM_ENGINES_MEMORY_MAX_MB", "")),
             isolation_min=environment.get("ENGRAM_ISOLATION") or "process",

@@ -60,6 +60,10 @@ class FreeSpace:
         """Whether less is free now than must stay so."""
         return self.free_bytes() < self._reserve_bytes
 
+    def fits(self, size: int) -> bool:
+        """Whether so many bytes can be written now, and what must stay free does."""
+        return self.free_bytes() >= size + self._reserve_bytes
+
     def is_exhausted(self) -> bool:
         """Whether next to nothing is free now."""
         return self.free_bytes() < _EMPTY_BYTES

@@ -21,7 +21,9 @@ import structlog
 
 from engine import main
 from engine.address import listen
+from engine.capture.outbox import OUTBOX_FOLDER
 from engine.catalogue.lifecycle import HIBERNATE, Hibernate
+from engine.catalogue.recovery import FLUSH, Flush
 from engine.client import Client
 from engine.protocol import Embedding
 from engine.protocol.messages import Passage
@@ -69,6 +71,7 @@ def rehearse() -> None:
 
 def _run(folder: Path) -> None:
     path = folder / "socket"
+    (folder / OUTBOX_FOLDER).mkdir()
     shared = main.EnginesSettings(data_folder=folder, memory_max_mb=0, disk_reserve_bytes=0)
     visits: list[asyncio.Task[None]] = []
 
@@ -90,6 +93,7 @@ async def _visit(path: Path, engine: asyncio.Task[Any]) -> None:
             for _ in range(_ROUNDS):
                 for method, params, embeddings in _CALLS:
                     await client.call(method, params, embeddings=embeddings, result_type=dict)
+                await client.call(FLUSH.name, Flush(), result_type=dict)
             await client.call(HIBERNATE.name, Hibernate(idle_s=0), result_type=dict)
     except BaseException:
         engine.cancel()

@@ -17,7 +17,10 @@ from quotas.rate_limiter import Decision, RateLimiter
 from tenants.registry.keys import Principal
 from tenants.registry.registry import Registry
 
-_LIMITS = {name: Limits(memories=plan.memories, storage_bytes=plan.storage_bytes) for name, plan in PLANS.items()}
+_LIMITS = {
+    name: Limits(memories=plan.memories, storage_bytes=plan.storage_bytes, backups_kept_s=plan.recovery_s)
+    for name, plan in PLANS.items()
+}
 
 
 class Admission(ASGIMiddleware):

@@ -27,6 +27,7 @@ from gateway.api import (
     memories,
     operations,
     overview,
+    recovery,
     search,
     signup,
     transfer,
@@ -37,12 +38,14 @@ from gateway.console.pages import PAGES, TEMPLATES
 from gateway.console.plan_rows import plan_rows
 from gateway.console.rendering import problem_page, wants_page
 from gateway.console.static_files import static_file
+from gateway.durability import DurabilityHeader
 from gateway.execution import Execution
 from gateway.import_turns import ImportTurns
 from gateway.mcp import endpoint
 from gateway.metrics import Metrics
 from gateway.places import Places
 from gateway.readiness import ReadinessProbe
+from gateway.recovery import Recovery
 from gateway.request_log import RequestLog
 from gateway.settings import GatewaySettings
 from gateway.telemetry import Telemetry
@@ -63,6 +66,7 @@ class Dependencies:
     limiter: RateLimiter
     readiness: ReadinessProbe
     metrics: Metrics
+    recovery: Recovery
     request_log: RequestLog
 
 
@@ -82,10 +86,11 @@ def create_app(given: Dependencies) -> ASGIApp:
             *overview.ROUTES,
             *workspaces.ROUTES,
             *transfer.ROUTES,
+            *recovery.ROUTES,
             *keys.ROUTES,
             *endpoint.ROUTES,
         ],
-        middleware=[Admission(given.registry, given.limiter)],
+        middleware=[Admission(given.registry, given.limiter), DurabilityHeader(replicating=settings.replicating)],
         security=[{"key": []}],
     )
     app = Litestar(
@@ -96,6 +101,7 @@ def create_app(given: Dependencies) -> ASGIApp:
             "execution": _always(given.execution),
             "readiness": _always(given.readiness),
             "metrics": _always(given.metrics),
+            "recovery": _always(given.recovery),
             "signup_limit": _always(signup_limit),
             "places": _always(Places()),
             "turns": _always(ImportTurns()),

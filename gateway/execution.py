@@ -24,6 +24,7 @@ from engine.protocol import Embedding, ErrorCode, RemoteError
 from gateway.admission import caller, check_scope
 from gateway.bulk_budget import WAIT_S, BulkBudget
 from gateway.bulk_calls import at_once, is_bulk
+from gateway.durability import Durability
 from gateway.embedding_pump import EmbeddingPump
 from tenants.registry.keys import Principal
 from tenants.router import Router
@@ -63,11 +64,14 @@ _EVERYBODY = ""
 class Execution:
     """Runs the catalogue's operations for principals."""
 
-    def __init__(self, router: Router, embedder: EmbedderClient, pump: EmbeddingPump, budget: BulkBudget) -> None:
+    def __init__(
+        self, router: Router, embedder: EmbedderClient, pump: EmbeddingPump, budget: BulkBudget, durability: Durability
+    ) -> None:
         self._router = router
         self._embedder = embedder
         self._pump = pump
         self._budget = budget
+        self._durability = durability
         self._rests: dict[str, float] = {}
         self._held: dict[str, str] = {}
 
@@ -91,7 +95,13 @@ class Execution:
             result = await self._call_at_last(principal, tool, arguments, embeddings, idempotency_key)
         if tool.leaves_pending or (tool.kind == "write" and tool.embeds is not None and not embeddings):
             self._pump.note(tenant)
+        if tool.kind == "write":
+            await self._durability.settle(tenant)
         return result
+
+    async def settle(self, principal: Principal) -> None:
+        """Return when what ``operate`` has written is as durable as its request asked for."""
+        await self._durability.settle(principal.tenant)
 
     async def operate(self, principal: Principal, operation: Operation[Any, Any], arguments: Any, *, deadline_ms: int) -> Any:
         """Return the result of an operation that is no tool: a step of bulk writing, which waits for its turn."""

@@ -123,6 +123,7 @@ class ImportFile:
             raise
         self._execution.note_pending(self._principal)
         await self._settle(named, _SETTLE_S)
+        await self._execution.settle(self._principal)
         outcome = Imported(imported=committed.imported, skipped=committed.skipped)
         yield msgspec.json.encode(outcome).removesuffix(b"}}")
         async for piece in self._changed_ids(staged.import_id):

@@ -14,6 +14,28 @@ from gateway.telemetry import RequestMetrics
 from tenants.messages.host import HostStatus
 from tenants.messages.replica import ReplicaStatus
 
+_REPLICA = {
+    "tenants": ("engram_tenants_on_disk", "Tenants with a folder on this node."),
+    "bytes": ("engram_tenants_bytes", "Bytes of all tenants' folders on this node."),
+    "outbox_files": ("engram_outbox_files", "Files of changes that wait to be carried away."),
+    "outbox_bytes": ("engram_outbox_bytes", "Bytes of these files."),
+    "refused": ("engram_outbox_refused", "What lies in outboxes and is never carried away."),
+    "replicating": ("engram_replica_replicating", "Whether changes are carried to an object store."),
+    "reachable": ("engram_replica_reachable", "Whether the object store answered when it was last asked."),
+    "encrypted": ("engram_replica_encrypted", "Whether what is carried there is encrypted."),
+    "backlog_s": ("engram_replica_backlog_seconds", "How old the oldest file is that waits to be carried away."),
+    "lag_p99_s": ("engram_replica_lag_p99_seconds", "From capture to the store's acknowledgement, of the last files."),
+    "shipped_total": ("engram_replica_shipped", "Files carried away since the replicator began."),
+    "shipped_bytes_total": ("engram_replica_shipped_bytes", "Bytes of these files."),
+    "failures_total": ("engram_replica_failures", "Attempts that failed since the replicator began."),
+    "fenced": ("engram_replica_fenced", "Databases of this node that another has taken."),
+    "lease_s": ("engram_replica_lease_seconds", "For how long this node's lease still holds."),
+    "drills_total": ("engram_replica_drills", "Backups restored to prove them, since the replicator began."),
+    "drills_failed": ("engram_replica_drills_failed", "Databases whose last such proof failed."),
+    "last_drill_at": ("engram_replica_last_drill_timestamp_seconds", "When the last such proof was made, since 1970."),
+}
+"""What the replicator tells of itself: each figure with its metric."""
+
 
 class Metrics:
     """One collector registry per application, so that two can live in one process."""
@@ -48,11 +70,14 @@ class Metrics:
         self._bulk_seconds = self._gauge(
             "engram_bulk_seconds", "Seconds engines spent on bulk writing since the gateway began."
         )
-        self._folders = self._gauge("engram_tenants_on_disk", "Tenants with a folder on this node.")
-        self._bytes = self._gauge("engram_tenants_bytes", "Bytes of all tenants' folders on this node.")
-        self._outbox_files = self._gauge("engram_outbox_files", "Files of changes that wait to be carried away.")
-        self._outbox_bytes = self._gauge("engram_outbox_bytes", "Bytes of these files.")
-        self._outbox_refused = self._gauge("engram_outbox_refused", "What lies in outboxes and is never carried away.")
+        self._held = self._gauge("engram_databases_held", "Databases not served here because another node has them.")
+        self._replica = {field: self._gauge(name, text) for field, (name, text) in _REPLICA.items()}
+        self._store_requests = Gauge(
+            "engram_replica_requests",
+            "Requests to the object store since the replicator began.",
+            ("kind",),
+            registry=self.registry,
+        )
 
     async def refresh(self) -> None:
         """Ask the other parts; one that does not answer shows as down and keeps its last figures."""
@@ -73,6 +98,7 @@ class Metrics:
         self._crashes.set(status.crashes_total)
         self._wakings.set(status.wakings_total)
         self._quarantined.set(status.quarantined)
+        self._held.set(status.held)
         self._evictions.set(status.evictions_total)
         self._starts_waiting.set(status.starts_waiting)
         self._starts_refused.set(status.starts_refused_total)
@@ -89,11 +115,10 @@ class Metrics:
 
     async def _ask_replicator(self) -> None:
         status = await self._parts.replicator.call("status", result_type=ReplicaStatus, deadline_ms=1000)
-        self._folders.set(status.tenants)
-        self._bytes.set(status.bytes)
-        self._outbox_files.set(status.outbox_files)
-        self._outbox_bytes.set(status.outbox_bytes)
-        self._outbox_refused.set(status.refused)
+        for field, gauge in self._replica.items():
+            gauge.set(getattr(status, field))
+        for kind, count in status.requests_total.items():
+            self._store_requests.labels(kind).set(count)
 
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(name, text, registry=self.registry)

@@ -7,6 +7,7 @@ import ctypes
 import fcntl
 import os
 import pwd
+import secrets
 import signal
 import socket
 import subprocess
@@ -18,10 +19,11 @@ import msgspec
 
 from engine.protocol.processes import ISOLATION_LEVELS, Isolation
 from gateway.settings import GatewaySettings
+from tenants.messages.replica import STAGING
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-_STOP_S = 55.0
+_STOP_S = 80.0
 """A little more than the supervisor gives its programs one after another."""
 
 _LOG_BYTES_MAX = 50_000_000
@@ -29,8 +31,10 @@ _LOG_BYTES_MAX = 50_000_000
 _SECRET_PREFIXES = ("ENGRAM_", "AWS_", "OTEL_")
 """What the model's preparation has no use for, keys and credentials among it."""
 
-_FOLDERS = ("run", "run/engines", "spool", "log", "models")
+_FOLDERS = ("run", "run/engines", "spool", "log", "models", STAGING, "replication")
 """The tenants' are the fork server's to make: it gives each to a user of its own."""
+
+_NODE_NAME_BYTES = 16
 
 _DEFAULTS = {
     "ENGRAM_ENGINE_MEMORY_MAX_MB": "1024",
@@ -61,6 +65,8 @@ class Node:
                 "ENGRAM_DATA_DIR": str(self._folder),
                 "ENGRAM_MODELS_DIR": str(self._models_folder),
                 "ENGRAM_PYTHON": sys.executable,
+                "ENGRAM_REPLICA_URL": settings.replica_url,
+                "ENGRAM_CAPTURE": "1" if settings.replicating else "0",
                 "ENGRAM_USER": environment.get("ENGRAM_USER") or _own_name(),
                 "ENGRAM_ISOLATION": environment.get("ENGRAM_ISOLATION") or ("full" if settings.production else "process"),
                 "ENGRAM_FORK_SERVER_USER": _own_name(),
@@ -170,17 +176,35 @@ class Node:
 
     def _make_folders(self) -> None:
         try:
-            for name in _FOLDERS:
+            for name in self._folders():
                 (self._folder / name).mkdir(mode=0o700, exist_ok=True)
             for stale in (*self._folder.glob("run/*.sock"), *self._folder.glob("run/engines/*.sock")):
                 stale.unlink(missing_ok=True)
             user = self._environment["ENGRAM_USER"]
+            self._name_node(pwd.getpwnam(user))
             if user != pwd.getpwuid(os.geteuid()).pw_name:
                 self._give_to(user)
         except KeyError as error:
             raise CannotStart(f"There is no user {self._environment['ENGRAM_USER']} on this machine.") from error
         except OSError as error:
             raise CannotStart(f"The folder {self._folder} can't be prepared: {error}.") from error
+
+    def _folders(self) -> tuple[str, ...]:
+        backups = self._settings.replica_folder
+        return (*_FOLDERS, backups.name) if self._settings.replica_url == backups.as_uri() else _FOLDERS
+
+    def _name_node(self, user: pwd.struct_passwd) -> None:
+        """Write down what this node is called at the object store from now until it ends: never what any was called before.
+
+        The folder is the user's, who may have put anything there: nothing is followed and nothing is overwritten.
+        """
+        with _Closing(os.open(self._folder / "run", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)) as folder:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink("node", dir_fd=folder)
+            created = os.open("node", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
+            with _Closing(created) as file:
+                os.write(file, secrets.token_hex(_NODE_NAME_BYTES).encode())
+                os.fchown(file, user.pw_uid, user.pw_gid)
 
     def _give_to(self, user: str) -> None:
         """Give the user that the programs run as what they need."""
@@ -201,7 +225,7 @@ class Node:
         # They make files beside ours and can't replace ours, which root writes to: that is what the sticky bit is for.
         os.chown(self._folder, os.geteuid(), account.pw_gid)
         self._folder.chmod(0o1770)
-        for name in _FOLDERS:
+        for name in self._folders():
             owner = os.geteuid() if name == "log" else account.pw_uid
             os.chown(self._folder / name, owner, account.pw_gid, follow_symlinks=False)
 

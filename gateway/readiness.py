@@ -21,6 +21,9 @@ from tenants.registry.registry import Registry
 _KEPT_S = 0.5
 _ASK_MS = 1_000
 
+_BACKLOG_S_MAX = 30.0
+"""Changes reach the store within a second while it is up; what waits for so long says that something is wrong."""
+
 _DISK_REASONS = {
     "low": "the disk is nearly full: reading and deleting go on, nothing more is stored",
     "exhausted": "the disk is full, and the ballast has been let go so that reading and deleting go on",
@@ -111,7 +114,37 @@ class ReadinessProbe:
 
     async def _replicator(self) -> dict[str, Any]:
         status = await self._parts.replicator.call("status", result_type=ReplicaStatus, deadline_ms=_ASK_MS)
-        return {"status": "ready", "replicating": status.replicating, "tenants": status.tenants}
+        part: dict[str, Any] = {"status": "ready", "replicating": status.replicating, "tenants": status.tenants}
+        if not status.replicating:
+            return part
+        part |= {
+            "store": status.store,
+            "reachable": status.reachable,
+            "encrypted": status.encrypted,
+            "backlog": {"files": status.outbox_files, "bytes": status.outbox_bytes, "seconds": round(status.backlog_s, 1)},
+            "lease_seconds": round(status.lease_s, 1),
+            "fenced": status.fenced,
+            "drills_failed": status.drills_failed,
+        }
+        if reasons := _what_is_wrong(status):
+            part |= {"status": "degraded", "reason": "; ".join(reasons)}
+        return part
+
+
+def _what_is_wrong(status: ReplicaStatus) -> list[str]:
+    """Return why backups can't be relied on right now; nothing when they can."""
+    reasons = []
+    if not status.reachable:
+        reasons.append("the object store can't be reached: what is written waits on this disk")
+    elif status.lease_s <= 0:
+        reasons.append("this node holds no lease at the object store")
+    if status.backlog_s > _BACKLOG_S_MAX:
+        reasons.append(f"changes wait to be carried away for {status.backlog_s:.0f} s")
+    if status.fenced:
+        reasons.append(f"another node has taken {status.fenced} databases of this one")
+    if status.drills_failed:
+        reasons.append(f"the backups of {status.drills_failed} databases could not be restored when it was tried")
+    return reasons
 
 
 async def _answered(question: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:

@@ -10,8 +10,14 @@ from pathlib import Path
 
 from engine.protocol.processes import ISOLATION_LEVELS
 from quotas.plans import PLANS
+from tenants.replica.stores.address import StoreUrlError, parse
 
 _MASTER_KEY_BYTES = 32
+_NOT_REPLICATED = "off"
+_SQLITE = "sqlite+aiosqlite:///"
+
+_IN_QUOTES = frozenset('"\\\n')
+"""What the supervisor's configuration, where settings stand in quotation marks, can't hold."""
 
 
 class SettingsError(Exception):
@@ -35,6 +41,23 @@ class GatewaySettings:
     """From one address. Behind a proxy that is everybody's together."""
     allowed_origins: frozenset[str] = frozenset()
     """Web origins, besides loopback ones and our own, whose pages may call MCP."""
+    replica_url: str = _NOT_REPLICATED
+    """Of the object store that changes are carried to."""
+
+    @property
+    def replicating(self) -> bool:
+        """Whether there is such a store."""
+        return self.replica_url != _NOT_REPLICATED
+
+    @property
+    def replica_folder(self) -> Path:
+        """Where backups go when nothing else is said: beside what they are backups of."""
+        return self.data_folder / "replica"
+
+    @property
+    def database_path(self) -> Path:
+        """The control plane's file."""
+        return Path(self.database_url.removeprefix(_SQLITE).partition("?")[0])
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> GatewaySettings:
@@ -51,9 +74,11 @@ class GatewaySettings:
         signup_plan = environment.get("ENGRAM_SIGNUP_PLAN") or "free"
         if signup_plan not in PLANS:
             faults.append(f"ENGRAM_SIGNUP_PLAN is one of {', '.join(PLANS)}")
-        database_url = environment.get("ENGRAM_DATABASE_URL") or f"sqlite+aiosqlite:///{data_folder / 'control.db'}"
-        if not database_url.startswith("sqlite+aiosqlite:///"):
-            faults.append("ENGRAM_DATABASE_URL starts with sqlite+aiosqlite:///")
+        database_url = environment.get("ENGRAM_DATABASE_URL") or f"{_SQLITE}{data_folder / 'control.db'}"
+        if not database_url.startswith(_SQLITE):
+            faults.append(f"ENGRAM_DATABASE_URL starts with {_SQLITE}")
+        replica_url = environment.get("ENGRAM_REPLICA_URL") or (data_folder / "replica").as_uri()
+        faults += _unusable_store(replica_url, environment)
         if production == "production":
             faults += _insecure(environment)
         if environment.get("ENGRAM_ISOLATION", "") not in ("", *ISOLATION_LEVELS):
@@ -80,6 +105,7 @@ class GatewaySettings:
                 for origin in environment.get("ENGRAM_ALLOWED_ORIGINS", "").split(",")
                 if origin.strip()
             ),
+            replica_url=replica_url,
         )
 
 
@@ -120,6 +146,18 @@ def _master_key(text: str, faults: list[str]) -> bytes | None:
     return key
 
 
+def _unusable_store(url: str, environment: Mapping[str, str]) -> list[str]:
+    if url == _NOT_REPLICATED:
+        return []
+    if _IN_QUOTES & set(url):
+        return ["ENGRAM_REPLICA_URL has a quotation mark, a backslash or a line break in it; write it as %22, %5C or %0A"]
+    try:
+        parse(url, environment)
+    except StoreUrlError as error:
+        return [f"ENGRAM_REPLICA_URL: {error}"]
+    return []
+
+
 def _insecure(environment: Mapping[str, str]) -> list[str]:
     """Return what production must not run with."""
     faults = []
@@ -127,6 +165,8 @@ def _insecure(environment: Mapping[str, str]) -> list[str]:
         faults.append("ENGRAM_ENV=production needs ENGRAM_MASTER_KEY")
     if not environment.get("ENGRAM_PUBLIC_URL", "").startswith("https://"):
         faults.append("ENGRAM_ENV=production needs ENGRAM_PUBLIC_URL, an https address")
+    if not environment.get("ENGRAM_REPLICA_URL"):
+        faults.append("ENGRAM_ENV=production needs ENGRAM_REPLICA_URL: where changes are carried to, or off")
     return faults
 
 

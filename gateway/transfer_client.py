@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections.abc import Iterator
@@ -12,7 +11,8 @@ from typing import Any
 import click
 import httpx
 
-_TIMEOUT = httpx.Timeout(30.0, read=900.0)
+from gateway.http_client import CallFailed, connect, explain
+
 _PIECE_BYTES = 256 * 1024
 _POLL_S = 0.5
 
@@ -21,19 +21,15 @@ ENDINGS = {".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".md": "markd
 """What the end of a file's name says of its format."""
 
 
-class TransferFailed(Exception):
-    """The transfer did not happen; the message says why."""
-
-
 def export(url: str, key: str, output: Path, *, form: str, workspace: str | None = None) -> None:
     """Write the export to ``output``, which appears only when it is complete."""
     parameters = {"format": form} | ({} if workspace is None else {"workspace": workspace})
     partial = output.with_name(output.name + ".part")
     try:
-        with _client(url, key) as client, client.stream("GET", "/v1/export", params=parameters) as response:
+        with connect(url, key) as client, client.stream("GET", "/v1/export", params=parameters) as response:
             if response.is_error:
                 response.read()
-                raise TransferFailed(_explain(response))
+                raise CallFailed(explain(response))
             with partial.open("wb") as file:
                 for piece in response.iter_bytes():
                     file.write(piece)
@@ -41,7 +37,7 @@ def export(url: str, key: str, output: Path, *, form: str, workspace: str | None
                 os.fsync(file.fileno())
         partial.replace(output)
     except OSError as error:
-        raise TransferFailed(f"{output} can't be written: {error.strerror}") from error
+        raise CallFailed(f"{output} can't be written: {error.strerror}") from error
     finally:
         partial.unlink(missing_ok=True)
     click.echo(f"Exported to {output} ({output.stat().st_size:,} bytes).")
@@ -54,12 +50,12 @@ def import_file(url: str, key: str, source: Path, *, form: str | None = None, wa
     """
     parameters = {} if form is None else {"format": form}
     size = source.stat().st_size
-    with _client(url, key) as client:
+    with connect(url, key) as client:
         with click.progressbar(length=size, label="Sending ") as bar:
             headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
             response = client.post("/v1/import", params=parameters, content=_pieces(source, bar), headers=headers)
         if response.is_error:
-            raise TransferFailed(_explain(response))
+            raise CallFailed(explain(response))
         outcome = response.json()
         click.echo(f"Imported {outcome['imported']:,}, skipped {outcome['skipped']:,} that were there already.")
         if outcome["id_map"]:
@@ -87,7 +83,7 @@ def _pending(client: httpx.Client) -> int:
             time.sleep(float(response.headers.get("Retry-After", "1")))
             continue
         if response.is_error:
-            raise TransferFailed(_explain(response))
+            raise CallFailed(explain(response))
         return int(response.json()["pending_embeddings"])
 
 
@@ -96,23 +92,3 @@ def _pieces(source: Path, bar: Any) -> Iterator[bytes]:
         while piece := file.read(_PIECE_BYTES):
             yield piece
             bar.update(len(piece))
-
-
-@contextlib.contextmanager
-def _client(url: str, key: str) -> Iterator[httpx.Client]:
-    try:
-        with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=_TIMEOUT) as client:
-            yield client
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise TransferFailed(f"{url} does not answer: {error}") from error
-    except ValueError as error:  # a key that is no header value
-        raise TransferFailed("the key has characters that no key has") from error
-
-
-def _explain(response: httpx.Response) -> str:
-    try:
-        problem = response.json()
-        message = problem.get("detail") or problem["title"]
-    except (ValueError, KeyError, AttributeError):
-        return f"the service answered {response.status_code}"
-    return f"{message} ({problem.get('code', response.status_code)})"

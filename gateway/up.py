@@ -64,6 +64,7 @@ def _run_node(node: Node, settings: GatewaySettings, stop: threading.Event, star
     for name, part in readiness["parts"].items():
         if part["status"] != "ready":
             click.echo(f"  without {name}: {part.get('reason', part['status'])}")
+    click.echo(_backups(settings))
     click.echo(_welcome(settings.public_url, time.monotonic() - started_at, str(node.log_path)))
     while node.running() and not stop.wait(0.5):
         pass
@@ -103,6 +104,12 @@ def _ask(settings: GatewaySettings) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return answer
+
+
+def _backups(settings: GatewaySettings) -> str:
+    if not settings.replicating:
+        return "Nothing is replicated: this disk holds the only copy (ENGRAM_REPLICA_URL=off)."
+    return f"Every change is carried to {settings.replica_url}, from where any second can be restored."
 
 
 def _welcome(url: str, seconds: float, log_path: str) -> str:

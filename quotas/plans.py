@@ -7,6 +7,9 @@ from dataclasses import dataclass
 MEGABYTE = 10**6
 GIGABYTE = 10**9
 
+_HOUR_S = 3600
+_DAY_S = 24 * _HOUR_S
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -24,6 +27,8 @@ class Plan:
     requests_per_second: float | None
     burst: int | None
     """Requests that may come at once before the rate applies."""
+    recovery_s: int
+    """How many seconds back a database can be restored, and for how long what was erased is still in its backups."""
 
 
 FREE = Plan(
@@ -36,6 +41,7 @@ FREE = Plan(
     databases=2,
     requests_per_second=10,
     burst=50,
+    recovery_s=24 * _HOUR_S,
 )
 PRO = Plan(
     name="pro",
@@ -47,6 +53,7 @@ PRO = Plan(
     databases=5,
     requests_per_second=100,
     burst=500,
+    recovery_s=7 * _DAY_S,
 )
 TEAM = Plan(
     name="team",
@@ -58,6 +65,7 @@ TEAM = Plan(
     databases=20,
     requests_per_second=1_000,
     burst=2_000,
+    recovery_s=30 * _DAY_S,
 )
 ENTERPRISE = Plan(
     name="enterprise",
@@ -69,6 +77,7 @@ ENTERPRISE = Plan(
     databases=None,
     requests_per_second=None,
     burst=None,
+    recovery_s=90 * _DAY_S,
 )
 
 PLANS: dict[str, Plan] = {plan.name: plan for plan in (FREE, PRO, TEAM, ENTERPRISE)}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
@@ -21,6 +22,8 @@ from engine.layout import tenant_folder
 ROOT = Path(__file__).parent.parent
 MODELS = Path(os.environ.get("ENGRAM_MODELS_DIR") or ROOT / "var" / "models")
 START_S = 120.0
+_STOP_S = 90.0
+"""A little more than `engram up` gives its programs."""
 
 
 def free_port() -> int:
@@ -64,8 +67,16 @@ class Service:
             | self._given
         )
 
-    def start(self) -> None:
-        """Start and wait until the welcome is printed."""
+    @contextlib.contextmanager
+    def starting(self) -> Iterator[None]:
+        """Start and wait for nothing: it may never come up."""
+        self._spawn()
+        try:
+            yield
+        finally:
+            self.stop()
+
+    def _spawn(self) -> None:
         self._process = subprocess.Popen(
             [str(Path(sys.executable).with_name("engram")), "up"],
             env=self.environment,
@@ -74,6 +85,11 @@ class Service:
             stderr=subprocess.STDOUT,
             text=True,
         )
+
+    def start(self) -> None:
+        """Start and wait until the welcome is printed."""
+        self._spawn()
+        assert self._process is not None
         assert self._process.stdout is not None
         lines = []
         for line in self._process.stdout:
@@ -91,7 +107,7 @@ class Service:
             return 0
         if self._process.poll() is None:
             self._process.send_signal(number)
-        status = self._process.wait(60)
+        status = self._process.wait(_STOP_S)
         assert self._process.stdout is not None
         self._process.stdout.close()
         self._process = None

@@ -18,6 +18,7 @@ from engine.catalogue import (
     lifecycle,
     links,
     memory,
+    recovery,
     search,
     session,
     statistics,
@@ -83,6 +84,10 @@ OPERATIONS: dict[str, Operation[Any, Any]] = {
         lifecycle.HIBERNATE,
         lifecycle.HOUSEKEEP,
         lifecycle.DATABASE_CHECK,
+        recovery.FLUSH,
+        recovery.RESTORE_PREVIEW,
+        recovery.PURGES,
+        recovery.FORGET,
     )
 }
 """What the engine's socket answers."""

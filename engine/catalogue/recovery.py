@@ -21,6 +21,9 @@ STAGED_DATABASE, STAGED_NOTE = "memory.db", "restore.json"
 RESTORE_DATABASE, RESTORE_NOTE, PREVIEW_DATABASE = "restore.db", "restore.json", "preview.db"
 """What they are called in the tenant's folder. Where there is a ``restore.db``, there is a ``restore.json``."""
 
+INTAKE_JOURNAL = "intake.json"
+"""There while an engine takes one in, from when it believes it until it has said so in ``restored.json``."""
+
 RESTORED_FILE = "restored.json"
 """What became of the last one: ``Restored``."""
 
@@ -120,7 +123,7 @@ class Purges(msgspec.Struct):
 
 
 class Forget(Arguments):
-    """Arguments of ``forget``: erase these memories where they are what they were, and never take them in again."""
+    """Arguments of ``forget``: erase these memories, whatever they said before, and never give their ids to others."""
 
     purges: Annotated[list[Purge], Meta(max_length=PURGES_PIECE_MAX)]
 

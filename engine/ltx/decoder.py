@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from struct import Struct
 
 import lz4.block
 
@@ -20,6 +21,8 @@ from engine.ltx.sequence import PageSequence
 
 Event = Header | Page | Trailer
 
+_PAGE_HEADER = Struct(">IH")
+_PAGE_LENGTH = Struct(">I")
 _PAGE_HEAD_BYTES = limits.PAGE_HEADER_BYTES + limits.PAGE_LENGTH_BYTES
 
 
@@ -78,14 +81,14 @@ class Decoder:
         assert self._sequence is not None
         if len(self._buffer) < limits.PAGE_HEADER_BYTES:
             return None
-        number, flags = int.from_bytes(self._buffer[:4], "big"), int.from_bytes(self._buffer[4:6], "big")
+        number, flags = _PAGE_HEADER.unpack_from(self._buffer)
         if number == 0 and flags == 0:
             return self._end_pages()
         if flags != limits.HAS_LENGTH:
             raise LtxError("a page has flags other than that of its length")
         if len(self._buffer) < _PAGE_HEAD_BYTES:
             return None
-        size = int.from_bytes(self._buffer[limits.PAGE_HEADER_BYTES : _PAGE_HEAD_BYTES], "big")
+        (size,) = _PAGE_LENGTH.unpack_from(self._buffer, limits.PAGE_HEADER_BYTES)
         if not 0 < size <= limits.compressed_bytes_max(self._header.page_size):
             raise LtxError("a page is longer than it can be compressed, or empty")
         if len(self._buffer) < _PAGE_HEAD_BYTES + size:
@@ -94,15 +97,16 @@ class Decoder:
         entry = index.entry(number, self._offset, _PAGE_HEAD_BYTES + size)
         self._index.update(entry)
         self._index_bytes += len(entry)
-        self._checksum.add(self._read(_PAGE_HEAD_BYTES))
-        content = self._decompressed(self._read(size), self._header.page_size)
+        frame = self._read(_PAGE_HEAD_BYTES + size)
+        content = self._decompressed(memoryview(frame)[_PAGE_HEAD_BYTES:], self._header.page_size)
+        self._checksum.add(frame[:_PAGE_HEAD_BYTES])
         self._checksum.add(content)
         if self._header.is_snapshot and self._header.has_checksums:
             self._snapshot_checksum = database_checksum([page_checksum(number, content)], self._snapshot_checksum)
         return Page(number, content)
 
     @staticmethod
-    def _decompressed(data: bytes, page_size: int) -> bytes:
+    def _decompressed(data: memoryview, page_size: int) -> bytes:
         try:
             content: bytes = lz4.block.decompress(data, uncompressed_size=page_size)
         except (lz4.block.LZ4BlockError, ValueError, MemoryError) as error:

@@ -17,6 +17,13 @@ def ending(entries_bytes: int) -> bytes:
 
 def _varint(number: int) -> bytes:
     """Return ``number`` seven bits at a time, the lowest first, the highest bit saying that more follow."""
+    # Nearly all numbers are as small as these, and there are three for each page.
+    if number < 1 << 7:
+        return bytes((number,))
+    if number < 1 << 14:
+        return bytes((number & 0x7F | 0x80, number >> 7))
+    if number < 1 << 21:
+        return bytes((number & 0x7F | 0x80, number >> 7 & 0x7F | 0x80, number >> 14))
     encoded = bytearray()
     while number >= 0x80:
         encoded.append(number & 0x7F | 0x80)

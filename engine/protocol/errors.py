@@ -30,6 +30,7 @@ class ErrorCode(StrEnum):
     LOST = "lost"  # the connection ended before the reply: the outcome is unknown
     BROKEN = "broken"  # the peer broke the protocol or answers nonsense: don't ask it again, the outcome is unknown
     DATABASE_CORRUPT = "database_corrupt"  # the file is damaged and set aside; it must be restored
+    MOVED = "moved"  # another node serves it, or took it from this one: nothing was changed; ask again in a moment
     DISK_FULL = "disk_full"  # the node's disk, not the plan: nothing was changed
     INTERNAL = "internal"  # a defect of ours
 
@@ -58,6 +59,15 @@ def database_corrupt() -> RemoteError:
     """Return the answer to whatever is asked of a database that has been set aside."""
     message = "the database is damaged and has been set aside until it is restored"
     return RemoteError(ErrorCode.DATABASE_CORRUPT, message, retry_after=DATABASE_CORRUPT_RETRY_S)
+
+
+MOVED_RETRY_S = 5
+"""Where the other node is can't be told; a gateway that knows, or this node if the other one ends, is found by asking again."""
+
+
+def moved() -> RemoteError:
+    """Return the answer to whatever is asked of a database that another node has taken."""
+    return RemoteError(ErrorCode.MOVED, "another node serves this database; nothing was changed", retry_after=MOVED_RETRY_S)
 
 
 def invalid(field: str, message: str) -> RemoteError:

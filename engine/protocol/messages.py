@@ -30,6 +30,8 @@ class Limits(msgspec.Struct, omit_defaults=True, frozen=True):
 
     memories: int | None = None
     storage_bytes: int | None = None
+    backups_kept_s: int | None = None
+    """For how many seconds backups hold what was purged; ``None``: there are none, or the gateway is older and does not say."""
 
 
 class Caller(msgspec.Struct, omit_defaults=True, frozen=True):

@@ -68,7 +68,7 @@ class Zero:
 Condition = Masked | OneOf | Zero
 
 _UNCONDITIONAL = """
-read readv pread64 preadv write writev pwrite64 pwritev lseek close flock fsync fdatasync ftruncate truncate fallocate
+read readv pread64 preadv preadv2 write writev pwrite64 pwritev lseek close flock fsync fdatasync ftruncate truncate fallocate
 unlink unlinkat rename renameat renameat2 getdents64
 stat fstat lstat newfstatat statx statfs fstatfs access faccessat faccessat2 readlink readlinkat getcwd umask
 listen accept accept4 recvfrom sendto sendmsg shutdown getsockname getpeername

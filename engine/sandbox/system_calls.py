@@ -50,7 +50,8 @@ times=100 getuid=102 getgid=104 geteuid=107 getegid=108 getppid=110 sigaltstack=
 time=201 futex=202 sched_getaffinity=204 getdents64=217 set_tid_address=218 restart_syscall=219 clock_gettime=228
 clock_getres=229 clock_nanosleep=230 exit_group=231 epoll_wait=232 epoll_ctl=233 openat=257 newfstatat=262 unlinkat=263
 renameat=264 readlinkat=267 fchmodat=268 faccessat=269 pselect6=270 ppoll=271 set_robust_list=273 epoll_pwait=281
-fallocate=285 accept4=288 preadv=295 pwritev=296 prlimit64=302 renameat2=316 getrandom=318 membarrier=324 statx=332 rseq=334
+fallocate=285 accept4=288 preadv=295 pwritev=296 prlimit64=302 renameat2=316 getrandom=318 membarrier=324 preadv2=327
+statx=332 rseq=334
 """
 
 _AARCH64 = """ getcwd=17 epoll_ctl=21 epoll_pwait=22 fcntl=25 ioctl=29 flock=32 unlinkat=35 renameat=38 statfs=43 fstatfs=44
@@ -61,8 +62,8 @@ clock_gettime=113 clock_getres=114 clock_nanosleep=115 sched_getaffinity=123 sch
 rt_sigaction=134 rt_sigprocmask=135 rt_sigreturn=139 times=153 uname=160 getrusage=165 umask=166 gettimeofday=169 getpid=172
 getppid=173 getuid=174 geteuid=175 getgid=176 getegid=177 gettid=178 listen=201 accept=202 getsockname=204
 getpeername=205 sendto=206 recvfrom=207 getsockopt=209 shutdown=210 sendmsg=211 brk=214 munmap=215 mremap=216
-clone=220 mmap=222 mprotect=226 madvise=233 accept4=242 prlimit64=261 renameat2=276 getrandom=278 membarrier=283 statx=291
-rseq=293
+clone=220 mmap=222 mprotect=226 madvise=233 accept4=242 prlimit64=261 renameat2=276 getrandom=278 membarrier=283
+preadv2=286 statx=291 rseq=293
 """
 
 _ANYWHERE = "clone3=435 faccessat2=439 epoll_pwait2=441 fchmodat2=452"

@@ -73,20 +73,28 @@ class Folders:
 
         A folder that came from elsewhere, or from a time without users, is given to a new one with all that is in it.
         """
+        with self.opened(tenant) as (_, user):
+            return user
+
+    @contextlib.contextmanager
+    def opened(self, tenant: str) -> Iterator[tuple[int, int | None]]:
+        """Do so, and yield the open folder with its user."""
         folder = tenant_folder(self._data_folder, tenant)
         if self._service is None:
             for path in (folder.parent.parent, folder.parent, folder, folder / OUTBOX):
-                with _opened(path.parent) as parent:
+                with open_folder(path.parent) as parent:
                     _make(path.name, parent)
-            return None
+            with open_folder(folder) as own:
+                yield own, None
+            return
         with (
-            _opened(self._data_folder) as data,
+            open_folder(self._data_folder) as data,
             self._shared(data, "tenants") as tenants,
             self._shared(tenants, folder.parent.name) as shard,
         ):
             _make(tenant, shard)
-            with _opened(tenant, shard) as own:
-                return self._give(own, tenants)
+            with open_folder(tenant, shard) as own:
+                yield own, self._give(own, tenants)
 
     def _give(self, own: int, tenants: int) -> int:
         assert self._service is not None
@@ -94,7 +102,7 @@ class Folders:
         user = os.fstat(own).st_uid
         if not FIRST <= user <= LAST:
             user = self._next_user(tenants)
-            with _opened(OUTBOX, own) as outbox:
+            with open_folder(OUTBOX, own) as outbox:
                 self._give_files(outbox, user)
                 _own(outbox, user, self._service.gid, 0o2770)
             self._give_files(own, user)
@@ -114,7 +122,7 @@ class Folders:
         """Open a folder that all tenants' folders lie in, made if need be."""
         assert self._service is not None
         _make(name, parent)
-        with _opened(name, parent) as folder:
+        with open_folder(name, parent) as folder:
             status = os.fstat(folder)
             if (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) != (0, self._service.gid, 0o750):
                 _own(folder, 0, self._service.gid, 0o750)
@@ -185,7 +193,8 @@ def _own(folder: int, uid: int, gid: int, mode: int) -> None:
 
 
 @contextlib.contextmanager
-def _opened(name: str | Path, parent: int | None = None) -> Iterator[int]:
+def open_folder(name: str | Path, parent: int | None = None) -> Iterator[int]:
+    """Yield a descriptor of a folder, beneath ``parent`` if given; a link in its place is not followed, but an ``OSError``."""
     descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     try:
         yield descriptor

@@ -2,12 +2,14 @@
 
 SQLite's own checkpoints are off, on every connection. Pages get their checksum from ``cksumvfs`` when a checkpoint writes
 them, so a bit that has flipped in the log would be stamped as right; therefore all committed frames are read and their chain
-is followed first (``engine.store.wal``). Between that and the copy lie microseconds.
+is followed first (``engine.capture.wal``), the last of them when they are captured. Between that and the copy lie milliseconds.
 
 A checkpoint always empties the log (``TRUNCATE``) or does nothing: while a snapshot is open, it is put off, until the log is
 so long that the snapshot is given up for it. So a log never holds frames of an earlier round, its first transaction begins on
 an empty file, and whatever follows the header was written after the header had been synced. That is what lets ``settle`` tell
 damage from the torn end that a power cut leaves.
+
+What was not captured (``engine.capture``) is not emptied out of the log.
 
 After an fsync has failed, the kernel may take pages for written that never were, and the next fsync succeeds without them. So
 nothing is ever built on bytes whose fsync failed: a group that fails is cut off the log (``take_back``), and a log that was
@@ -23,10 +25,13 @@ from pathlib import Path
 
 import apsw
 
+from engine.capture import Capture, LiveFiles, PageForm
+from engine.capture.live_files import log_path
+from engine.capture.log_reader import frames_of
+from engine.capture.source import Source
+from engine.capture.wal import FRAME_HEADER_BYTES, HEADER_BYTES, Chain, Header, LogDamaged
 from engine.protocol import ErrorCode, RemoteError
-from engine.store import remnants
-from engine.store.connection import BUSY_TIMEOUT_MS, CHECKSUM_BYTES
-from engine.store.wal import FRAME_HEADER_BYTES, HEADER_BYTES, Chain, Header, LogDamaged
+from engine.store.connection import BUSY_TIMEOUT_MS
 
 CHECKPOINT_FRAMES = 1000
 """Four megabytes, as SQLite's own checkpoints: what a killed engine reads again at its start, and a few ms of work."""
@@ -38,9 +43,6 @@ HELD_FRAMES_MIN = 16 * CHECKPOINT_FRAMES
 """How long a log at least may grow while snapshots are read, 64 megabytes. A larger database's may grow to its own size: a
 slow reader of an export thus doubles what is on the disk at most, and then loses its snapshot."""
 
-_FRAMES_READ = 64
-"""Read and summed at a time: a quarter of a megabyte, which stays in the processor's cache."""
-
 _REWRITTEN_BYTES = 1024 * 1024
 
 
@@ -51,17 +53,18 @@ class OutcomeUnknown(Exception):
 class Checkpointer:
     """Belongs to the one writing connection. ``LogDamaged`` from it means that nothing was copied."""
 
-    def __init__(self, connection: apsw.Connection, path: Path) -> None:
+    def __init__(self, connection: apsw.Connection, files: LiveFiles, form: PageForm, capture: Capture | None = None) -> None:
+        """``capture`` begins with what the log holds now; without, nothing is captured."""
         self._connection = connection
-        self._path = log_path(path)
-        self._file = path
-        self._descriptor: int | None = None
-        self._file_descriptor: int | None = None
+        self._files = files
+        self._form = form
+        self._capture = capture
         self._snapshots: set[apsw.Connection] = set()
+        self._is_file_held = False
         self._tried_at = 0
         self._frames, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
-        self._page_bytes: int = connection.pragma("page_size")
-        self._has_checksums = connection.reserve_bytes() == CHECKSUM_BYTES
+        if capture is not None:
+            capture.begin(files, form, max(0, self._frames))
         connection.set_wal_hook(self._note_commit)
 
     @property
@@ -89,13 +92,24 @@ class Checkpointer:
         finally:
             self._snapshots.discard(reader)
 
+    @contextlib.contextmanager
+    def file_held(self) -> Iterator[None]:
+        """Put checkpoints off for the block, in which the file is read as it is."""
+        self._is_file_held = True
+        try:
+            yield
+        finally:
+            self._is_file_held = False
+
     def run(self) -> bool:
         """Verify the log and empty it into the file; whether it is empty now. ``LogDamaged`` before anything is copied."""
-        if self._snapshots:
+        if self._snapshots or self._is_file_held:
             return False
         frames, _ = self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
         if frames > 0:
             self._tried_at = frames  # one that fails is tried again when the log has grown by as much once more
+            if self._capture is not None and not self._capture.flush_before_checkpoint():
+                return False
             pages = self._verify(frames)
             if not self._empty(pages):
                 return False
@@ -115,22 +129,16 @@ class Checkpointer:
         A commit whose fsync has failed may lie there whole: the next process would believe it.
         """
         try:
-            descriptor = self._log()
+            descriptor = self._files.log()
             if descriptor is None:
                 return
             known, _ = self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
             frames = max(self._frames, known)
-            os.ftruncate(descriptor, HEADER_BYTES + frames * (FRAME_HEADER_BYTES + self._page_bytes) if frames > 0 else 0)
+            frame_bytes = FRAME_HEADER_BYTES + self._form.page_bytes
+            os.ftruncate(descriptor, HEADER_BYTES + frames * frame_bytes if frames > 0 else 0)
             os.fsync(descriptor)
         except (OSError, apsw.Error) as error:
             raise OutcomeUnknown from error
-
-    def close(self) -> None:
-        """Let go of log and file. After the connection's end only."""
-        for descriptor in (self._descriptor, self._file_descriptor):
-            if descriptor is not None:
-                os.close(descriptor)
-        self._descriptor = self._file_descriptor = None
 
     def _empty(self, pages: set[int]) -> bool:
         """Copy the log, which holds these ``pages``, into the file, wipe their gaps, cut the log off; whether it was done."""
@@ -140,8 +148,10 @@ class Checkpointer:
             self._wipe(pages)
             if not self._checkpoint(apsw.SQLITE_CHECKPOINT_TRUNCATE):
                 return False
+            if self._capture is not None:
+                self._capture.note_emptied()
             # A power cut could bring these frames back otherwise: what was purged, or behind a torn header of the next log.
-            if (descriptor := self._log()) is not None:
+            if (descriptor := self._files.log()) is not None:
                 os.fsync(descriptor)
         except OSError:
             return False
@@ -162,18 +172,12 @@ class Checkpointer:
 
         The log still holds them, synced: a power cut that tears one does no harm, because they are copied anew.
         """
-        if not self._has_checksums or self._connection.pragma("page_count") >= remnants.PAGES_MAX:
-            return
-        if self._file_descriptor is None:
-            self._file_descriptor = os.open(self._file, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        count: int = self._connection.pragma("page_count")
         wiped = 0
-        for number in sorted(pages):
-            position = (number - 1) * self._page_bytes
-            page = os.pread(self._file_descriptor, self._page_bytes, position)
-            if len(page) == self._page_bytes and (cleaned := remnants.without(page, number)) is not None:
-                wiped += os.pwrite(self._file_descriptor, cleaned, position)
+        for number, page in Source(self._files, self._form).wiped(sorted(pages), count):
+            wiped += os.pwrite(self._files.database(), page, (number - 1) * self._form.page_bytes)
         if wiped:
-            os.fsync(self._file_descriptor)
+            os.fsync(self._files.database())
 
     def _give_up_snapshots(self) -> None:
         for reader in list(self._snapshots):
@@ -184,32 +188,23 @@ class Checkpointer:
             else:
                 self._snapshots.discard(reader)
 
-    def _log(self) -> int | None:
-        """Return a descriptor of the log, ``None`` when there is none."""
-        if self._descriptor is None:
-            # Held open for good: no descriptor of a live database's files is ever closed behind SQLite's back.
-            with contextlib.suppress(FileNotFoundError):
-                self._descriptor = os.open(self._path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-        return self._descriptor
-
     def _verify(self, frames: int) -> set[int]:
-        """Return which pages the log holds."""
-        descriptor = self._log()
+        """Return which pages the log holds. Its last frames may have been followed a moment ago, to be captured."""
+        descriptor = self._files.log()
         if descriptor is None:
             raise LogDamaged("the log is gone")
-        chain = _follow(descriptor, frames)
-        if chain.committed != frames:
+        followed = None if self._capture is None else self._capture.followed
+        before = frames if followed is None else followed.first
+        chain = _follow(descriptor, before)
+        if chain.committed != before:
             raise LogDamaged(f"frame {chain.frames + 1} of {frames} is not what was committed")
-        return chain.pages
+        return chain.pages if followed is None else chain.pages.union(followed.pages.tolist())
 
     def _note_commit(self, _connection: apsw.Connection, _name: str, frames: int) -> int:
         self._frames = frames
+        if self._capture is not None:
+            self._capture.note_commit(frames)
         return apsw.SQLITE_OK
-
-
-def log_path(path: Path) -> Path:
-    """Return where SQLite keeps the log of the database at ``path``."""
-    return path.with_name(f"{path.name}-wal")
 
 
 def examine(path: Path) -> None:
@@ -259,13 +254,6 @@ def _follow(descriptor: int, frames_max: int | None = None, *, file_bytes: int =
     """
     header = Header.parse(os.pread(descriptor, HEADER_BYTES, 0))
     chain = Chain(header) if frames_max is not None else Chain(header, pages=file_bytes // header.page_bytes)
-    fed = 0
-    while frames_max is None or fed < frames_max:
-        wanted = _FRAMES_READ if frames_max is None else min(_FRAMES_READ, frames_max - fed)
-        data = os.pread(descriptor, wanted * header.frame_bytes, HEADER_BYTES + fed * header.frame_bytes)
-        whole = len(data) // header.frame_bytes
-        if not whole:
-            break
-        chain.feed(memoryview(data)[: whole * header.frame_bytes])
-        fed += whole
+    for data in frames_of(descriptor, header, 0, frames_max):
+        chain.feed(data)
     return chain

@@ -13,10 +13,11 @@ import apsw
 import apsw.sqlite_extra
 import sqlite_vec
 
+from engine.capture import pages
 from engine.store import filter as filters
 from engine.store import indexed_text
 
-CHECKSUM_BYTES = 8
+CHECKSUM_BYTES = pages.CHECKSUM_BYTES
 CHECKSUM_VFS = "cksmvfs"
 
 WAL_BYTES_KEPT = 8 * 1024 * 1024

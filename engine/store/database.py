@@ -17,12 +17,13 @@ from typing import Self
 
 import apsw
 
+from engine.capture import Capture, LiveFiles, PageForm
 from engine.free_space import FreeSpace
 from engine.protocol import ErrorCode, Limits, RemoteError
 from engine.protocol.moment import Clock, system_clock
 from engine.store import housekeeping, memories
 from engine.store.checkpoint import Checkpointer, examine, settle
-from engine.store.connection import open_reader, open_writer
+from engine.store.connection import CHECKSUM_BYTES, open_reader, open_writer
 from engine.store.migration import migrate
 from engine.store.quarantine import is_damage
 from engine.store.quota import Quota
@@ -43,29 +44,43 @@ _ERASED_AT_ONCE_MAX = 25
 class Database:
     """The file of one tenant, open. A context manager."""
 
-    def __init__(self, path: Path, *, clock: Clock = system_clock, disk_reserve_bytes: int | None = None) -> None:
-        """``disk_reserve_bytes`` must stay free on the disk; ``None`` is the default of ``FreeSpace``."""
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Clock = system_clock,
+        disk_reserve_bytes: int | None = None,
+        capture: Capture | None = None,
+    ) -> None:
+        """``disk_reserve_bytes`` must stay free on the disk; ``None`` is the default of ``FreeSpace``.
+
+        ``capture`` carries what is committed into the outbox, and is closed with the database.
+        """
         self.path = path
         self.now = clock
+        self._files = LiveFiles(path)
         examine(path)
         settle(path)
         self.connection = open_writer(path)
         self.space = FreeSpace(path.parent, reserve_bytes=disk_reserve_bytes)
         self.quota = Quota(self.connection, clock)
-        self.checkpoints = Checkpointer(self.connection, path)
+        self.capture = capture
+        self._is_closed = False
+        try:
+            page_bytes: int = self.connection.pragma("page_size")
+            form = PageForm(page_bytes, has_checksums=self.connection.reserve_bytes() == CHECKSUM_BYTES)
+            self.checkpoints = Checkpointer(self.connection, self._files, form, capture)
+            self._purged = not self.checkpoints.is_log_empty  # an engine that was killed may have owed it
+            migrate(self.connection)
+        except BaseException:
+            self._let_go()
+            raise
         self.tokenize = Tokenizer(self.connection)
         self.image = VectorImage(self.connection)
         self._accesses: dict[int, tuple[int, int]] = {}
         self._deadline: float | None = None
         self._write_deadline = math.inf
-        self._purged = not self.checkpoints.is_log_empty  # an engine that was killed may have owed it
         self._abandoned = False
-        try:
-            migrate(self.connection)
-        except BaseException:
-            self.connection.close()
-            self.space.close()
-            raise
         self.connection.set_progress_handler(self._is_over_deadline, _STEPS_BETWEEN_DEADLINE_CHECKS)
 
     def __enter__(self) -> Self:
@@ -81,9 +96,7 @@ class Database:
                 self._finish()
         finally:
             self._abandoned = True
-            self.connection.close()
-            self.checkpoints.close()
-            self.space.close()
+            self._let_go()
 
     def abandon(self) -> None:
         """Close without writing another byte: the file is damaged."""
@@ -93,6 +106,11 @@ class Database:
     def leave_as_it_is(self) -> None:
         """Have ``close`` write nothing: what it would build on is not certain. Reading goes on until then."""
         self._abandoned = True
+
+    def flush(self) -> None:
+        """Capture all that was committed, but for a large whole (``Capture.needs_thread``). Errors as ``Capture.flush``."""
+        if self.capture is not None and not self._abandoned:
+            self.capture.flush()
 
     @contextlib.contextmanager
     def read(self, deadline: float) -> Iterator[None]:
@@ -151,6 +169,8 @@ class Database:
     def checkpoint_if_due(self) -> None:
         """Empty the log when it is long, or when its room on the disk is needed."""
         if self.space.is_low():
+            if self.capture is not None:
+                self.capture.give_up()  # a whole needs room, and keeps the log from being emptied
             self.checkpoints.run()
         else:
             self.checkpoints.run_if_due()
@@ -210,12 +230,26 @@ class Database:
             while self._accesses and not self.space.is_low():
                 with self.write_group():
                     pass
+            if self.capture is not None:
+                self.capture.flush_before_checkpoint()
             if self.checkpoints.run():
+                if self.capture is not None:
+                    self.capture.settle()
                 # Nothing is left in the log that SQLite could copy unseen: it may remove it.
                 self.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
         except apsw.Error as error:
             if is_damage(error):
                 raise
+
+    def _let_go(self) -> None:
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self.connection.close()
+        self._files.close()
+        self.space.close()
+        if self.capture is not None:
+            self.capture.close()
 
     def _flush_accesses(self) -> list[int]:
         """Write some of what was counted, and return of which memories. Nobody's deletion waits, or fails, for it."""

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import apsw
 
+from engine.capture.live_files import log_path
 from engine.catalogue.lifecycle import CheckReport
-from engine.store.checkpoint import log_path
 from engine.store.migration import MIGRATIONS
 from engine.store.quarantine import is_damage
 from engine.store.selection import REVEALED

@@ -14,8 +14,9 @@ from pathlib import Path
 import apsw
 import structlog
 
+from engine.capture.pages import PageDamaged
+from engine.capture.wal import LogDamaged
 from engine.catalogue.lifecycle import QUARANTINE_FILE
-from engine.store.wal import LogDamaged
 
 _log = structlog.get_logger()
 
@@ -26,7 +27,7 @@ such as a disk that can't be reached, may pass."""
 
 def is_damage(error: BaseException) -> bool:
     """Whether ``error`` means that the file does not hold what was written to it."""
-    if isinstance(error, apsw.CorruptError | apsw.NotADBError | LogDamaged):
+    if isinstance(error, apsw.CorruptError | apsw.NotADBError | LogDamaged | PageDamaged):
         return True
     return isinstance(error, apsw.IOError) and getattr(error, "extendedresult", 0) in _DAMAGE_CODES
 
@@ -79,7 +80,7 @@ def _reason(error: BaseException) -> str:
         return "the write-ahead log is damaged"
     if isinstance(error, apsw.NotADBError):
         return "the file is not a database"
-    if isinstance(error, apsw.IOError):
+    if isinstance(error, apsw.IOError | PageDamaged):
         return "a page's checksum does not match"
     return "the file's structure is malformed"
 

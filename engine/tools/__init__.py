@@ -20,6 +20,7 @@ from engine.tools import (
     lifecycle,
     links,
     memory,
+    recovery,
     search,
     session,
     statistics,
@@ -49,5 +50,6 @@ HANDLERS: dict[str, Handler] = {
     **transfer.HANDLERS,
     **embedding.HANDLERS,
     **lifecycle.HANDLERS,
+    **recovery.HANDLERS,
 }
-"""Everything but ``hibernate`` and ``database_check``, which the process answers itself."""
+"""Everything but ``hibernate``, ``database_check``, ``flush`` and ``restore_preview``, which the process answers itself."""

@@ -140,7 +140,8 @@ def delete(database: Database, arguments: MemoryDelete, request: Request) -> Del
         check_version(memories.get(database.connection, arguments.id, now), arguments.if_version)
     if arguments.purge:
         purge(database, [arguments.id])
-        return Deleted(id=arguments.id, gone_from_backups_at=to_text(now))
+        gone_at = now + (request.caller.limits.backups_kept_s or 0) * 1_000_000
+        return Deleted(id=arguments.id, gone_from_backups_at=to_text(gone_at))
     trash(database, arguments.id, request)
     return Deleted(id=arguments.id, restorable_until=to_text(now + TRASH_SECONDS * 1_000_000))
 

@@ -38,8 +38,10 @@ CODES: dict[str, tuple[int, str]] = {
     "internal": (500, "Something went wrong on our side."),
     "engine_failed": (502, "The database's engine gave an answer that can't be used."),
     "unavailable": (503, "This can't be answered right now."),
+    "not_replicated": (503, "This is stored, but not replicated yet."),
     "deadline_exceeded": (503, "This took too long and was given up."),
     "database_corrupt": (503, "The database is damaged and has been set aside."),
+    "moved": (503, "The database is served by another node."),
     "disk_full": (507, "The node's disk is full; nothing was changed."),
 }
 """Each code's status and title. ``detail`` says more, ``field`` names what is at fault."""

@@ -19,6 +19,7 @@ class PlanRow:
     calls: str
     storage: str
     members: str
+    recovery: str
 
 
 def plan_rows() -> list[PlanRow]:
@@ -37,6 +38,7 @@ def _row(plan: Plan) -> PlanRow:
         calls=_number(plan.calls_per_month, "unlimited"),
         storage=_storage(plan.storage_bytes, by_contract),
         members=_number(plan.members, "unlimited"),
+        recovery=_recovery(plan.recovery_s),
     )
 
 
@@ -48,3 +50,8 @@ def _storage(size: int | None, otherwise: str) -> str:
     if size is None:
         return otherwise
     return f"{size // GIGABYTE} GB" if size >= GIGABYTE else f"{size // 10**6} MB"
+
+
+def _recovery(seconds: int) -> str:
+    hours = seconds // 3600
+    return f"{hours} hours" if hours <= 24 else f"{hours // 24} days"

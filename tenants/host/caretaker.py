@@ -1,13 +1,15 @@
 """Wakes sleeping databases when something in them is due to be erased, and lets them sleep again.
 
-An engine that ends leaves word of when. Databases that left none (their engine was killed, or is of an older version) are woken
-once, to find out. A tenant that nothing is due for costs an entry in a table, and none of the processor.
+An engine that ends leaves word of when. One that left none (it crashed, was killed, or is of an older version) is woken at
+once: what it has committed may not have been captured yet, and waits in its log. A tenant that nothing is due for costs an
+entry in a table, and none of the processor.
 """
 
 from __future__ import annotations
 
 import asyncio
 import heapq
+import random
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -26,10 +28,13 @@ _AT_ONCE_MAX = 2
 """Engines woken at the same time: nobody waits for them, and requests share the machine."""
 
 _WAKE_PAUSE_S = 60.0
-"""No database is woken more often, whatever its engine says."""
+"""No database is woken more often, whatever its engine says, unless somebody has used it in between."""
+
+_SILENT_PAUSE_S, _SILENT_SPREAD_S = 0.25, 0.5
+"""Before an engine that left no word is woken: who uses it comes first, and those that died together don't come all at once."""
 
 _FAILED_PAUSE_S = 600.0
-"""After this a database that could not be tended is tried again."""
+"""After this a database that could not be tended is tried again; after a minute when there was no room for it."""
 
 _PIECES_MAX = 200
 """Of one waking, some 50 ms each: the rest comes a minute later, and an engine that is never done holds up no others."""
@@ -38,6 +43,9 @@ _PIECE_PAUSE_S = 0.02
 
 _TEND_S = 30.0
 """The longest that one engine may keep one of the few who wake."""
+
+_NOT_TO_BE_WOKEN = (ErrorCode.DATABASE_CORRUPT, ErrorCode.MOVED, ErrorCode.NOT_FOUND)
+"""Set aside, served by another node, erased: nothing is tried again until that has changed."""
 
 _CALENDAR_CHECK_S = 3600.0
 """The longest sleep: the clock may be set meanwhile."""
@@ -58,6 +66,8 @@ class Caretaker:
         self._calendar: list[tuple[float, str]] = []
         """The same as a heap, with entries that no longer hold."""
         self._woken_at: dict[str, float] = {}
+        self._silent: set[str] = set()
+        """Those that had left no word when they were looked at."""
         self._changed = asyncio.Event()
         self._set_aside: set[str] = set()
         self.wakings = 0
@@ -75,14 +85,21 @@ class Caretaker:
             for _ in range(_AT_ONCE_MAX):
                 tasks.create_task(self._tend_for_ever())
 
-    def ended(self, tenant: str, folder: Path, *, unknown_pause_s: float = _WAKE_PAUSE_S) -> None:
-        """Note what an engine has said at its end. One that said nothing is asked after ``unknown_pause_s``."""
+    def used(self, tenant: str) -> None:
+        """Note that somebody asks for the database: should its engine crash then, it may be woken at once again."""
+        self._woken_at.pop(tenant, None)
+
+    def ended(self, tenant: str, folder: Path, *, not_before_s: float = 0.0) -> None:
+        """Note what an engine has said at its end. One that said nothing is woken soon, but ``not_before_s`` from now."""
         self._due.pop(tenant, None)
+        self._silent.discard(tenant)
         if self.is_set_aside(tenant, folder):
             return
         said = last_words.due(folder)
         if said is None:
-            self._plan(tenant, time.time() + unknown_pause_s)
+            self._silent.add(tenant)
+            pause_s = _SILENT_PAUSE_S + random.uniform(0, _SILENT_SPREAD_S)  # noqa: S311  no secret
+            self._plan(tenant, time.time() + max(pause_s, not_before_s))
         elif said.at is not None:
             self._plan(tenant, said.at / 1_000_000)
 
@@ -104,7 +121,7 @@ class Caretaker:
     async def _look_over(self) -> None:
         for tenant, folder in await asyncio.to_thread(lambda: list(last_words.tenants_on_disk(self._data_folder))):
             if not self._is_awake(tenant) and tenant not in self._due:
-                self.ended(tenant, folder, unknown_pause_s=0)
+                self.ended(tenant, folder)
             await asyncio.sleep(0)
 
     async def _tend_for_ever(self) -> None:
@@ -113,10 +130,11 @@ class Caretaker:
             try:
                 await self._tend(tenant)
             except (RemoteError, OSError) as error:
-                if isinstance(error, RemoteError) and error.code == ErrorCode.DATABASE_CORRUPT:
+                code = error.code if isinstance(error, RemoteError) else None
+                if code in _NOT_TO_BE_WOKEN:
                     continue
                 _log.info("housekeeping_failed", tenant=tenant, error=str(error))
-                self._plan(tenant, time.time() + _FAILED_PAUSE_S)
+                self._plan(tenant, time.time() + (_WAKE_PAUSE_S if code == ErrorCode.UNAVAILABLE else _FAILED_PAUSE_S))
 
     async def _next(self) -> str:
         """Return the next tenant to be woken, when it is time."""
@@ -138,8 +156,13 @@ class Caretaker:
                 continue
 
     async def _tend(self, tenant: str) -> None:
-        if not tenant_folder(self._data_folder, tenant).is_dir():
+        folder = tenant_folder(self._data_folder, tenant)
+        if not folder.is_dir():
             return  # it has been erased meanwhile, and to wake it would make it anew
+        if tenant in self._silent and last_words.due(folder) is not None:
+            self.ended(tenant, folder)  # it was about to end when it was looked at: its parent had died
+            return
+        self._silent.discard(tenant)
         self._woken_at[tenant] = time.time()
         socket = await self._wake(tenant)
         self.wakings += 1

@@ -17,6 +17,8 @@ import structlog
 from engine.client import Client
 from engine.protocol import ErrorCode, RemoteError
 from engine.protocol.processes import (
+    Adopt,
+    Adopted,
     EngineMemory,
     EngineProcess,
     EngineProcesses,
@@ -85,9 +87,13 @@ class ForkLink:
                 self._commands = None
             await asyncio.sleep(_RETRY_S)
 
-    async def fork(self, tenant: str) -> EngineProcess:
-        """Start an engine, or find it running."""
-        return await self._call("fork", Fork(tenant), EngineProcess)
+    async def fork(self, tenant: str, rebase: int | None = None) -> EngineProcess:
+        """Start an engine, or find it running. ``rebase``: after which transaction its history goes on, if not its own last."""
+        return await self._call("fork", Fork(tenant, rebase), EngineProcess)
+
+    async def adopt(self, tenant: str, staged: str, *, preview: bool = False) -> None:
+        """Move a staged database into the tenant's folder, for its engine to take in at its next start, or to compare."""
+        await self._call("adopt", Adopt(tenant, staged, preview), Adopted)
 
     async def terminate(self, tenant: str, force: bool) -> None:
         """Have an engine end, in order or by force; harmless when there is none."""

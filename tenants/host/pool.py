@@ -1,8 +1,8 @@
 """The engines of this node: started on demand, one per tenant, put to sleep when idle or when memory is short, held back when
 they keep crashing, killed when they hang.
 
-A start goes through ``StartQueue`` (few at once), ``Room`` (memory) and the fork server, in this order. What each of these
-decides is its own; this module knows which engines run and tells the others.
+A start goes through ``Gate`` (may it be served here?), ``StartQueue`` (few at once), ``Room`` (memory) and the fork server, in
+this order. What each of these decides is its own; this module knows which engines run and tells the others.
 """
 
 from __future__ import annotations
@@ -20,12 +20,15 @@ import structlog
 
 from engine.catalogue.lifecycle import Idleness
 from engine.layout import engine_socket, tenant_folder
+from engine.link import Link
 from engine.protocol import ErrorCode, RemoteError
 from engine.protocol.errors import database_corrupt
 from engine.protocol.processes import EngineProcess, Exited, Served
+from tenants.host import last_words
 from tenants.host.caretaker import Caretaker
 from tenants.host.crashes import Crashes
 from tenants.host.fork_link import ForkLink
+from tenants.host.gate import Gate, Passage
 from tenants.host.memory import Memory
 from tenants.host.recency import Ask, Recency
 from tenants.host.room import Room
@@ -37,6 +40,9 @@ _log = structlog.get_logger()
 
 _ENDING_WAIT_S = 20.0
 """How long a request waits for an engine that is ending, before a new one may take its place."""
+
+_KILL_AFTER_S = 30.0
+"""After this an engine that was told to end is killed. It drains for 10 s, captures what is left, and checkpoints."""
 
 _BRIEF_S = 2.0
 """How long an engine that no customer has asked for may be idle."""
@@ -50,19 +56,30 @@ _STARTS_PER_CORE = 2
 class Pool:
     """Knows every running engine. ``ensure`` may be called by any number of requests at once."""
 
-    def __init__(self, data_folder: Path, *, idle_s: float, memory_bytes_max: int) -> None:
+    def __init__(
+        self,
+        data_folder: Path,
+        *,
+        idle_s: float,
+        memory_bytes_max: int,
+        replica: Link | None = None,
+        kill_after_s: float = _KILL_AFTER_S,
+    ) -> None:
+        """``replica``: the line to the replicator; ``None`` where nothing is replicated."""
         self._data_folder = data_folder
         self._idle_s = idle_s
+        self._kill_after_s = kill_after_s
         self._engines: dict[str, RunningEngine] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._forking: dict[str, set[int]] = {}
         """Tenants whose engine is being forked, with the processes that have ended meanwhile: that news comes on another
         connection than the answer to the fork, in any order."""
-        self._crashes = Crashes()
+        self.crash_record = Crashes()
         self._recency = Recency()
         self.memory = Memory(memory_bytes_max)
         self.caretaker = Caretaker(data_folder, wake=self._wake, is_awake=self._is_awake)
         self.link = ForkLink(data_folder / "run" / "fork.sock", adopt=self._adopt, served=self._served, exited=self._exited)
+        self.gate = Gate(data_folder, replica, adopt=self.link.adopt)
         self.queue = StartQueue(slots=_STARTS_PER_CORE * (os.cpu_count() or 1))
         self.room = Room(self.memory, self._recency, measure=self.link.measure, ask_to_end=self._evict)
         self.suspicion = Suspicion(terminate=self.link.terminate)
@@ -91,14 +108,16 @@ class Pool:
         engine = self._engines.get(tenant)
         if engine is None or engine.is_going:
             # Those who come while one is being started wait for that one.
-            async with self._lock(tenant):
-                await self._start(tenant)
+            async with self.lock(tenant):
+                await self.start(tenant)
             engine = self._engines.get(tenant)
         if engine is not None:
             self._recency.used(tenant, time.monotonic())
-            if not briefly and engine.idle_s < self._idle_s:
-                engine.idle_s = self._idle_s
-                engine.check_idle_at = time.monotonic() + self._idle_s
+            if not briefly:
+                self.caretaker.used(tenant)
+                if engine.idle_s < self._idle_s:
+                    engine.idle_s = self._idle_s
+                    engine.check_idle_at = time.monotonic() + self._idle_s
         return engine_socket(self._data_folder, tenant)
 
     def suspect(self, tenant: str, *, busy_s: float) -> None:
@@ -108,44 +127,46 @@ class Pool:
 
     # Starting
 
-    def _lock(self, tenant: str) -> asyncio.Lock:
+    def lock(self, tenant: str) -> asyncio.Lock:
         """Return the lock of a tenant's start and end; it lives as long as somebody holds it or waits."""
         return self._locks.setdefault(tenant, asyncio.Lock())
 
-    async def _start(self, tenant: str) -> None:
+    async def start(self, tenant: str, passage: Passage | None = None) -> None:
+        """Start the tenant's engine unless it runs, or say why not. Call it with the tenant's lock held.
+
+        Whoever has been at the gate already brings what it said.
+        """
         engine = self._engines.get(tenant)
-        if engine is not None and engine.ending:
-            await self._wait_for_end(engine)
-            engine = self._engines.get(tenant)
-        if engine is not None:
+        if engine is not None and engine.ending and not await engine.has_gone(_ENDING_WAIT_S):
+            message = "the engine is ending and does not come to its end"
+            raise RemoteError(ErrorCode.UNAVAILABLE, message, retry_after=1)
+        if tenant in self._engines:
             return
-        if self.caretaker.is_set_aside(tenant, tenant_folder(self._data_folder, tenant)):
-            raise database_corrupt()
-        if (wait_s := self._crashes.wait_s(tenant, time.monotonic())) > 0:
-            raise RemoteError(ErrorCode.UNAVAILABLE, "the engine keeps failing", retry_after=max(1, round(wait_s)))
+        self._check_may_start(tenant)
+        passage = passage or await self.gate.open(tenant)
         await self.queue.enter(tenant)
         try:
             await self.room.reserve(tenant)
-            await self._fork(tenant)
+            await self._fork(tenant, passage)
         finally:
             if tenant not in self._engines:
                 self.queue.leave(tenant)
                 self.room.release(tenant)
 
-    async def _wait_for_end(self, engine: RunningEngine) -> None:
-        try:
-            async with asyncio.timeout(_ENDING_WAIT_S):
-                await engine.gone.wait()
-        except TimeoutError:
-            message = "the engine is ending and does not come to its end"
-            raise RemoteError(ErrorCode.UNAVAILABLE, message, retry_after=1) from None
+    def _check_may_start(self, tenant: str) -> None:
+        folder = tenant_folder(self._data_folder, tenant)
+        self.gate.check_held(tenant)
+        if self.caretaker.is_set_aside(tenant, folder) and not last_words.is_restore_pending(folder):
+            raise database_corrupt()
+        if (wait_s := self.crash_record.wait_s(tenant, time.monotonic())) > 0:
+            raise RemoteError(ErrorCode.UNAVAILABLE, "the engine keeps failing", retry_after=max(1, round(wait_s)))
 
-    async def _fork(self, tenant: str) -> None:
+    async def _fork(self, tenant: str, passage: Passage) -> None:
         with contextlib.suppress(OSError):  # the node has made it; should somebody remove it, engines must come back
             engine_socket(self._data_folder, tenant).parent.mkdir(mode=0o700, exist_ok=True)
         ended = self._forking[tenant] = set()
         try:
-            process = await self.link.fork(tenant)
+            process = await self.link.fork(tenant, passage.rebase)
         finally:
             del self._forking[tenant]
         self.starts += 1
@@ -172,6 +193,19 @@ class Pool:
 
     # Ending
 
+    async def end(self, tenant: str) -> None:
+        """End the tenant's engine if it runs, in order unless that takes too long. Call it with the tenant's lock held."""
+        engine = self._engines.get(tenant)
+        if engine is None:
+            return
+        engine.ending = True
+        await self.link.terminate(tenant, False)
+        if not await engine.has_gone(self._kill_after_s):
+            _log.error("engine_killed", tenant=tenant, reason="did not end in time")
+            await self.link.terminate(tenant, True)
+            if not await engine.has_gone(_ENDING_WAIT_S):
+                raise RemoteError(ErrorCode.UNAVAILABLE, "the engine does not come to its end", retry_after=1)
+
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(min(5.0, max(0.05, self._idle_s / 4)))
@@ -194,7 +228,7 @@ class Pool:
 
     async def _ask_to_end(self, engine: RunningEngine, idle_s: float) -> Idleness | None:
         """Ask an engine to end if it was idle for so long, unless somebody is about to start or end it."""
-        lock = self._lock(engine.tenant)
+        lock = self.lock(engine.tenant)
         if lock.locked() or engine.is_going or engine.gone.is_set() or not engine.serving:
             return None
         async with lock:  # whoever needs the engine waits here for the answer
@@ -224,14 +258,17 @@ class Pool:
                 self._gone(engine)
         for process in processes:
             self._add(process).idle_s = self._idle_s
+            if process.serving:
+                self.gate.served(process.tenant)
         if processes:
             _log.info("engines_adopted", engines=len(processes))
 
     def _served(self, served: Served) -> None:
         # One that we don't know was forked for somebody who did not wait for the answer.
         engine = self._add(EngineProcess(served.tenant, served.pid, time.time()))
-        engine.serving = True
-        self._crashes.served(served.tenant)
+        engine.serves()
+        self.crash_record.served(served.tenant)
+        self.gate.served(served.tenant)
         self.queue.leave(served.tenant)
 
     def _exited(self, exited: Exited) -> None:
@@ -239,21 +276,20 @@ class Pool:
         engine = self._engines.get(tenant)
         if tenant in self._forking:
             self._forking[tenant].add(exited.pid)
-        if engine is not None and engine.pid == exited.pid:
+        is_known = engine is not None and engine.pid == exited.pid
+        if exited.status != 0 and (is_known or tenant in self._forking):
+            self.crashes += 1
+            _log.warning("engine_crashed", tenant=tenant, status=exited.status, served=exited.served)
+            self.crash_record.crashed(tenant, time.monotonic(), served=exited.served)
+        if engine is not None and is_known:
             self._gone(engine)
-        elif tenant not in self._forking:
-            return
-        if exited.status == 0:
-            return
-        self.crashes += 1
-        _log.warning("engine_crashed", tenant=tenant, status=exited.status, served=exited.served)
-        self._crashes.crashed(tenant, time.monotonic(), served=exited.served)
 
     def _gone(self, engine: RunningEngine) -> None:
         tenant = engine.tenant
         del self._engines[tenant]
-        engine.gone.set()
+        engine.went()
         self._recency.forget(tenant)
         self.queue.leave(tenant)
         self.room.release(tenant)
-        self.caretaker.ended(tenant, tenant_folder(self._data_folder, tenant))
+        wait_s = self.crash_record.wait_s(tenant, time.monotonic())
+        self.caretaker.ended(tenant, tenant_folder(self._data_folder, tenant), not_before_s=wait_s)

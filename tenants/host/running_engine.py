@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
 from pathlib import Path
@@ -25,6 +26,10 @@ class RunningEngine:
         self.pid = process.pid
         self.serving = process.serving
         """Whether it answers requests; before, it may be migrating."""
+        self.started = asyncio.Event()
+        """Set once it serves, or has gone without."""
+        if self.serving:
+            self.started.set()
         self.socket = socket
         self.idle_s = idle_s
         """How long it may be idle."""
@@ -34,6 +39,23 @@ class RunningEngine:
         """Whether it has said that it ends, or was told to."""
         self.gone = asyncio.Event()
         self._being_asked = False
+
+    def serves(self) -> None:
+        """Note that it answers requests."""
+        self.serving = True
+        self.started.set()
+
+    def went(self) -> None:
+        """Note that it has ended."""
+        self.gone.set()
+        self.started.set()
+
+    async def has_gone(self, wait_s: float) -> bool:
+        """Wait for its end; whether it has come."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self.gone.wait()
+        return self.gone.is_set()
 
     @property
     def is_going(self) -> bool:

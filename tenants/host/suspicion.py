@@ -105,7 +105,7 @@ class Suspicion:
             _log.error("engine_hung", tenant=engine.tenant, reach=reach.value)
             while not engine.gone.is_set():
                 await self._signal(engine, force=True)
-                await self._has_gone(engine, self._slack_s)  # the kernel may have it wait for a disk
+                await engine.has_gone(self._slack_s)  # the kernel may have it wait for a disk
         finally:
             self._suspected.discard(engine)
 
@@ -114,17 +114,11 @@ class Suspicion:
             _log.warning("engine_unreachable", tenant=engine.tenant)
             engine.ending = True  # whoever needs it waits for the next one
             await self._signal(engine, force=False)
-        return await self._has_gone(engine, self._ending_s)
+        return await engine.has_gone(self._ending_s)
 
     async def _signal(self, engine: RunningEngine, *, force: bool) -> None:
         with contextlib.suppress(RemoteError):  # without a fork server there are no engines either
             await self._terminate(engine.tenant, force)
-
-    async def _has_gone(self, engine: RunningEngine, wait_s: float) -> bool:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(wait_s):
-                await engine.gone.wait()
-        return engine.gone.is_set()
 
     async def _reach(self, engine: RunningEngine, patience_s: float) -> Reach:
         """Try to be greeted until the patience is over, or the engine gone."""

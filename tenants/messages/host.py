@@ -38,11 +38,22 @@ class Suspected(msgspec.Struct):
 class Replace(msgspec.Struct):
     """Method ``replace``: end the tenant's engine, have it take in a staged database at its next start, and say how it went.
 
-    Requests wait meanwhile. Answers ``engine.catalogue.recovery.Restored``.
+    Requests wait meanwhile. When the call ends without an answer, it is unknown whether it was taken in.
     """
 
     tenant: str
     staged: str
+    """The name of a folder beneath ``<data>/staging``, which is also the restore's id in its note."""
+
+
+class Replaced(msgspec.Struct, kw_only=True):
+    """Result of ``replace``: the engine serves what was restored."""
+
+    memories: int
+    captured_txid: int = 0
+    """The last transaction that was captured before, as the engine says; 0 for none. A restore to it takes this one back."""
+    captured_ms: int = 0
+    """And when that was, milliseconds since 1970."""
 
 
 class Lend(msgspec.Struct):

@@ -34,8 +34,9 @@ class ReplicaStatus(msgspec.Struct):
     encrypted: bool = False
     backlog_s: float = 0.0
     """How old the oldest file is that waits."""
+    lag_p50_s: float = 0.0
     lag_p99_s: float = 0.0
-    """From a file's capture to its acknowledgement by the store, of the last thousand."""
+    """Both from a file's capture to its acknowledgement by the store, of the last thousand."""
     shipped_total: int = 0
     shipped_bytes_total: int = 0
     failures_total: int = 0
@@ -44,6 +45,8 @@ class ReplicaStatus(msgspec.Struct):
     """Requests to the store, by kind: put, get, head, list, delete."""
     fenced: int = 0
     """Tenants of this node that another node has taken."""
+    stuck: int = 0
+    """Tenants with a file that can't be shipped, and keeps those behind it: not what it says, or the one before is missing."""
     lease_s: float = 0.0
     """For how long this node's lease still holds."""
     drills_total: int = 0

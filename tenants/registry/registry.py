@@ -6,6 +6,8 @@ Every change is committed before it takes effect in memory, and takes effect in 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -15,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.protocol.moment import system_clock
-from tenants.registry import keys, pepper, signup
+from tenants.registry import databases, keys, pepper, signup
 from tenants.registry.database import open_database
 from tenants.registry.keys import SCOPES, KeyDirectory, KeyRecord, LastAdminKey, Principal
 from tenants.registry.signup import EmailTaken, SignedUp
@@ -24,10 +26,19 @@ from tenants.registry.signup import EmailTaken, SignedUp
 class Registry:
     """Organizations, databases, people and keys. An async context manager."""
 
-    def __init__(self, url: str, *, master_key: bytes | None, signup_plan: str) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        master_key: bytes | None,
+        signup_plan: str,
+        database_made: Callable[[str, str], None] = lambda _database, _plan: None,
+    ) -> None:
+        """``database_made`` is told of each new database and its plan."""
         self._url = url
         self._master_key = master_key
         self._signup_plan = signup_plan
+        self._database_made = database_made
         self._passwords = argon2.PasswordHasher()
         self._engine: AsyncEngine
         self._keys: KeyDirectory
@@ -37,12 +48,18 @@ class Registry:
         async with self._engine.begin() as connection:
             self._keys = KeyDirectory(await pepper.key_pepper(connection, self._master_key))
             await self._keys.load(connection)
+            await databases.remove_unfinished(connection)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._engine.dispose()
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """The database, for who makes snapshots of it."""
+        return self._engine
 
     async def ping(self) -> None:
         """Raise if the database does not answer."""
@@ -82,7 +99,41 @@ class Registry:
         except IntegrityError as error:  # two sign-ups with one address at the same moment
             raise EmailTaken from error
         self._admit(key, record, database_id, organization_id, self._signup_plan)
+        self._database_made(database_id, self._signup_plan)
         return SignedUp(organization=organization_id, database=database_id, api_key=key)
+
+    async def begin_fork(self, owner: Principal, *, name: str | None, databases_max: int | None) -> str:
+        """Make a database for the owner's organization and return its id: ``finish_fork`` or ``drop_fork`` follows.
+
+        ``InvalidField``, or ``TooManyDatabases`` when the plan allows no more.
+        """
+        checked = None if name is None else signup.check_name(name, "name")
+        async with self._engine.begin() as connection:
+            database_id = await databases.create_fork(
+                connection,
+                organization=owner.organization,
+                name=checked,
+                databases_max=databases_max,
+                now=system_clock(),
+            )
+        self._database_made(database_id, owner.plan)
+        return database_id
+
+    async def finish_fork(self, owner: Principal, database: str) -> str:
+        """Make the first key of a fork, with all scopes, and return it."""
+        fork = dataclasses.replace(owner, tenant=database)
+        key, _ = await self.create_key(fork, name="first key", scopes=SCOPES, expires_at=None)
+        return key
+
+    async def drop_fork(self, database: str) -> None:
+        """Take back a fork that came to nothing. One that has a key stays."""
+        async with self._engine.begin() as connection:
+            await databases.remove_unfinished(connection, database=database)
+
+    async def database_plans(self) -> dict[str, str]:
+        """Return the plan of each database."""
+        async with self._engine.connect() as connection:
+            return await databases.plans(connection)
 
     async def create_key(
         self, owner: Principal, *, name: str, scopes: tuple[str, ...], expires_at: int | None

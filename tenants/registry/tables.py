@@ -33,6 +33,7 @@ databases = Table(
     Column("organization_id", ForeignKey("organizations.id"), nullable=False, index=True),
     Column("kind", String(16), nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Column("name", String(100)),
 )
 
 people = Table(

@@ -1,7 +1,9 @@
 """What the replicator needs of an object store, and no more: few calls, each as S3 means it. All block; call from a thread.
 
-A key is ASCII, parts joined by ``/``. Metadata are short ASCII texts under lower-case names. Two writers who create one key at
-once have one winner: that is what keeps history from forking.
+A key is ASCII, parts joined by ``/``, none of which begins with a dot, and no key is a folder in another's. Metadata are short
+ASCII texts under lower-case names; an empty one does not come back. ``ValueError`` for what is neither.
+
+Two writers who create one key at once have one winner: that is what keeps history from forking.
 """
 
 from __future__ import annotations
@@ -76,11 +78,17 @@ class ObjectStore(Protocol):
     """How many there were, by kind: put, get, head, list, delete."""
 
     def create(self, key: str, body: bytes | Path, metadata: Mapping[str, str] | None = None) -> Stored:
-        """Store an object unless there is one: ``ObjectExists``. A ``Path`` is streamed, in parts where it is large."""
+        """Store an object unless there is one: ``ObjectExists``. A ``Path`` is streamed, in parts where it is large.
+
+        What is there may be one's own, when an answer was lost on its way: look before taking it for another's.
+        """
         ...
 
     def replace(self, key: str, body: bytes, *, tag: str | None, metadata: Mapping[str, str] | None = None) -> Stored:
-        """Store an object if the present one is the state ``tag`` (``None``: whichever, or none): ``ObjectChanged``."""
+        """Store an object if the present one is the state ``tag`` (``None``: whichever, or none): ``ObjectChanged``.
+
+        That another has changed it is certain within one call; after ``StoreUnavailable`` it may have been oneself.
+        """
         ...
 
     def head(self, key: str) -> Stored | None:
@@ -88,7 +96,7 @@ class ObjectStore(Protocol):
         ...
 
     def open(self, key: str, *, start: int = 0, length: int | None = None) -> AbstractContextManager[Opened]:
-        """Read an object, or a range of it: ``ObjectMissing``."""
+        """Read an object, or a range of it: ``ObjectMissing``. Behind its end there is nothing to read, which is no error."""
         ...
 
     def read(self, key: str, *, bytes_max: int) -> tuple[Stored, bytes]:

@@ -7,6 +7,7 @@ verified is what may be acted on, not what is there a moment later.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ FILE_OVERHEAD_BYTES = 64 * 1024
 _STEP_BYTES = 4 * 2**20
 """Of the database, between two steps of a verification: some 20 ms."""
 
+_OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
 _DRAFT = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}(?:\.ltx)?\.new")
 """What is still being written has another name; there is nothing wrong with it."""
 
@@ -53,12 +56,17 @@ class Listing:
 
     files: list[OutboxFile] = field(default_factory=list)
     """In the order of their transactions."""
+    stale: list[OutboxFile] = field(default_factory=list)
+    """Those before the transactions that were asked for."""
     refused: dict[str, str] = field(default_factory=dict)
     """Names and why. A name is a stranger's: any bytes, of any meaning."""
 
 
-def list_files(folder: Folder) -> Listing:
-    """Return what is in the outbox of a tenant's ``folder``; ``Refused`` when that itself is none, or holds too much."""
+def list_files(folder: Folder, *, after_txid: int | None = None) -> Listing:
+    """Return what is in the outbox of a tenant's ``folder``; ``Refused`` when that itself is none, or holds too much.
+
+    ``after_txid``: the files must continue this transaction. Otherwise whichever is the first may be.
+    """
     listing = Listing()
     found = []
     for name in folder.names(OUTBOX, names_max=FILES_MAX):
@@ -71,8 +79,11 @@ def list_files(folder: Folder) -> Listing:
         except Refused as refused:
             if refused.reason != "missing":  # it was carried away meanwhile
                 listing.refused[name] = refused.reason
-    following: int | None = None
-    for file in sorted(found, key=lambda file: (file.min_txid, file.max_txid)):
+    following = None if after_txid is None else after_txid + 1
+    for file in sorted(found, key=lambda file: file.min_txid):
+        if after_txid is not None and file.max_txid <= after_txid:
+            listing.stale.append(file)
+            continue
         if following is not None and file.min_txid != following:
             listing.refused[file.name] = "order"
             continue
@@ -83,6 +94,8 @@ def list_files(folder: Folder) -> Listing:
 
 def _look_at(folder: Folder, name: str) -> OutboxFile:
     min_txid, max_txid = parse_file_name(name)
+    if min_txid != max_txid:
+        raise Refused("several")  # two writers must collide: what the next file is called is no choice
     status = folder.status(f"{OUTBOX}/{name}")
     folder.check(status, bytes_max=FILE_BYTES_MAX)
     if status.st_size < FILE_BYTES_MIN:
@@ -114,3 +127,25 @@ def verify(path: Path, file: OutboxFile) -> Iterator[int]:
             decoder.close()
     except LtxError as error:
         raise Refused("malformed") from error
+
+
+def remove(path: Path, file: OutboxFile) -> None:
+    """Remove a file from the outbox of the tenant's folder at ``path``; one that is not there is no error.
+
+    Nothing on the way is followed, and the name is one of ours: what is removed lies in that outbox. ``Refused`` when it
+    can't be.
+    """
+    try:
+        tenant = os.open(path, _OPEN_FOLDER)
+        try:
+            outbox = os.open(OUTBOX, _OPEN_FOLDER, dir_fd=tenant)
+        finally:
+            os.close(tenant)
+        try:
+            os.unlink(file.name, dir_fd=outbox)
+        finally:
+            os.close(outbox)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise Refused("can't be removed") from error

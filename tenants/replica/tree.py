@@ -33,7 +33,7 @@ _MEMORY_BYTES_MAX = 8 * 2**20
 
 
 class NotOurs(Exception):
-    """An object's metadata are not such as we write."""
+    """An object is not such as we write."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +111,15 @@ class Sealing(Protocol):
         ...
 
     def metadata(self) -> dict[str, str]:
-        """Return what must stand beside a sealed object: the key's id."""
+        """Return what must at least stand beside a sealed object: the key's id."""
+        ...
+
+    def seal_metadata(self, name: str, metadata: Mapping[str, str]) -> dict[str, str]:
+        """Return what stands beside a sealed object of which this is known: the key's id, and the rest unreadable."""
+        ...
+
+    def unseal_metadata(self, name: str, metadata: Mapping[str, str]) -> Mapping[str, str]:
+        """Return what is known of an object; ``Tampered`` if it was changed, or belongs to another name."""
         ...
 
 
@@ -132,7 +140,7 @@ class Tree:
         if self._sealing is None:
             self.store.create(key, body, metadata)
             return
-        metadata |= self._sealing.metadata()
+        metadata = self._sealing.seal_metadata(key, metadata)
         if isinstance(body, bytes) and len(body) <= _MEMORY_BYTES_MAX:
             self.store.create(key, b"".join(self._sealing.seal(key, [body])), metadata)
             return
@@ -152,8 +160,9 @@ class Tree:
 
     def info(self, level: int, min_txid: int, max_txid: int) -> FileInfo | None:
         """Return what goes with a file, ``None`` if there is none. One HEAD."""
-        stored: Stored | None = self.store.head(layout.ltx_key(self.tenant, level, min_txid, max_txid))
-        return None if stored is None else FileInfo.from_metadata(stored.metadata)
+        key = layout.ltx_key(self.tenant, level, min_txid, max_txid)
+        stored = self.store.head(key)
+        return None if stored is None else self._info(key, stored)
 
     @contextmanager
     def open(self, level: int, min_txid: int, max_txid: int) -> Iterator[tuple[FileInfo, Iterator[bytes]]]:
@@ -163,7 +172,11 @@ class Tree:
             pieces = (
                 opened.pieces if self._sealing is None else self._sealing.unseal(key, opened.stored.metadata, opened.pieces)
             )
-            yield FileInfo.from_metadata(opened.stored.metadata), pieces
+            yield self._info(key, opened.stored), pieces
+
+    def _info(self, key: str, stored: Stored) -> FileInfo:
+        metadata = stored.metadata
+        return FileInfo.from_metadata(metadata if self._sealing is None else self._sealing.unseal_metadata(key, metadata))
 
     def entries(self, level: int, *, after_txid: int = 0) -> Iterator[Entry]:
         """Yield a level's files whose first transaction is greater than ``after_txid``, in order. Strange names are left out.

@@ -14,7 +14,11 @@ from tests.deployment import dockerfile
 from tests.deployment.settings import known_settings
 from tests.service import ROOT
 
-_SECRETS = {"ENGRAM_MASTER_KEY": "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=", "ENGRAM_PUBLIC_URL": "https://engram.example"}
+_SECRETS = {
+    "ENGRAM_MASTER_KEY": "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
+    "ENGRAM_PUBLIC_URL": "https://engram.example",
+    "ENGRAM_REPLICA_URL": "s3://bucket/engram?endpoint=https://fly.storage.tigris.dev&region=auto",
+}
 
 
 @pytest.fixture
@@ -63,7 +67,7 @@ def test_every_setting_is_one_that_the_service_reads(fly: dict[str, Any]) -> Non
     assert set(fly["env"]) <= known_settings()
 
 
-def test_it_runs_in_production_with_the_two_secrets_and_not_without_them(fly: dict[str, Any]) -> None:
+def test_it_runs_in_production_with_the_secrets_and_not_without_one(fly: dict[str, Any]) -> None:
     assert GatewaySettings.from_environment(fly["env"] | _SECRETS).production
 
     for name in _SECRETS:

@@ -23,6 +23,7 @@ from tests.service import ROOT, Account, free_port, wait_until
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(900)]
 
 _SECRETS = {"ENGRAM_MASTER_KEY": "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=", "ENGRAM_PUBLIC_URL": "https://engram.example"}
+_STOP_S = 90
 _PROGRAMS = ("engram fork-server", "engine.embedder.main", "tenants.replica.main", "tenants.host.main", "gateway.main")
 
 
@@ -57,6 +58,7 @@ def environment(build: Build) -> dict[str, str]:
     shutil.rmtree(data, ignore_errors=True)
     data.mkdir()
     own = {"ENGRAM_PORT": str(free_port()), "ENGRAM_USER": "nobody", "ENGRAM_DATA_DIR": str(data)}
+    own["ENGRAM_REPLICA_URL"] = f"file://{data}/replica"
     return build.environment | fly["env"] | _SECRETS | own
 
 
@@ -98,7 +100,7 @@ def test_it_serves_as_an_unprivileged_user_and_stops_when_told(
         _assert_it_works(url)
 
         up.send_signal(signal.SIGTERM)
-        assert up.wait(75) == 0
+        assert up.wait(_STOP_S) == 0
         assert not [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
     finally:
         if up.poll() is None:

@@ -14,16 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import check
+from engine.capture.live_files import log_path
+from engine.capture.wal import HEADER_BYTES, LogDamaged
 from engine.catalogue.lifecycle import QUARANTINE_FILE, CheckReport
 from engine.catalogue.memory import MemoryCreate
 from engine.folder import FolderLock
 from engine.protocol import Embedding, Passage, Request
 from engine.store import checkpoint, integrity, passages
-from engine.store.checkpoint import log_path
 from engine.store.connection import open_reader
 from engine.store.database import Database
 from engine.store.quarantine import Quarantine, is_damage
-from engine.store.wal import HEADER_BYTES, LogDamaged
 from engine.tools import memory
 
 REQUEST = Request(id=1, method="")

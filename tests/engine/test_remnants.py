@@ -7,9 +7,9 @@ from pathlib import Path
 
 import apsw
 
+from engine.capture.pages import PageForm
 from engine.catalogue.memory import MemoryCreate, MemoryDelete, MemoryUpdate
 from engine.protocol import Request
-from engine.store import remnants
 from engine.store.connection import open_writer
 from engine.store.database import Database
 from engine.tools import memory
@@ -54,15 +54,17 @@ def test_a_page_without_its_remnants_is_the_same_to_sqlite(tmp_path: Path) -> No
     size = connection.pragma("page_size")
     connection.close()
 
-    content = bytearray(path.read_bytes())
-    wiped = 0
-    for start in range(0, len(content), size):
-        number = start // size + 1
-        if (cleaned := remnants.without(bytes(content[start : start + size]), number)) is not None:
-            content[start : start + size] = cleaned
-            wiped += 1
-            assert remnants.without(cleaned, number) is None
-    assert wiped
+    left = path.read_bytes()
+    form = PageForm(size, has_checksums=True)
+    pages = len(left) // size
+    assert form.are_sound(left).all()
+    content = bytearray(left)
+    form.finish(content, range(1, pages + 1), database_pages=pages)
+    assert content.count(0) > left.count(0)
+    assert form.are_sound(content).all()
+    again = bytearray(content)
+    form.finish(again, range(1, pages + 1), database_pages=pages)
+    assert again == content
     path.write_bytes(content)
 
     connection = open_writer(path)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from engine.capture.live_files import log_path
 from engine.catalogue.memory import MemoryCreate, MemoryUpdate
 from engine.catalogue.transfer import ExportFile
 from engine.protocol import ErrorCode, RemoteError, Request
-from engine.store.checkpoint import HELD_FRAMES_MIN, SNAPSHOTS_MAX, log_path
+from engine.store.checkpoint import HELD_FRAMES_MIN, SNAPSHOTS_MAX
 from engine.store.database import Database
 from engine.tools import export, memory
 

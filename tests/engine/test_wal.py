@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.capture.wal import FRAME_HEADER_BYTES, HEADER_BYTES, Chain, Header, LogDamaged
 from engine.store.connection import open_writer, preload
-from engine.store.wal import FRAME_HEADER_BYTES, HEADER_BYTES, Chain, Header, LogDamaged
 
 TRANSACTIONS = 8
 

@@ -2,9 +2,10 @@
 
 A life is a piece of a customer's work on a recorded disk. It is cut at random moments; each image that a cut may have left is
 opened as an engine opens it and must hold one of two promises, whole: the last that was given, or the one that was in the
-making. The next life begins on one of those images, so that the marks of one power cut meet another.
+making. The files in its outbox, behind those that had been carried away, must be its history. The next life begins on one of
+those images, so that the marks of one power cut meet another.
 
-Prints one JSON object; ``lost``, ``half``, ``refused``, ``unsound`` and ``traces`` are counts of images.
+Prints one JSON object; ``lost``, ``half``, ``refused``, ``unsound``, ``traces`` and ``history`` are counts of images.
 """
 
 from __future__ import annotations
@@ -18,23 +19,26 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import apsw
 
+from engine.capture import Capture
 from engine.catalogue.memory import MemoryCreate
 from engine.check import check
+from engine.ltx import LtxError
 from engine.store.connection import CHECKSUM_BYTES, open_writer, preload
 from engine.store.database import Database
 from engine.store.migration import MIGRATIONS, migrate
 from engine.store.quarantine import is_damage
 from engine.tools import memory
+from tests.engine.history import Replica, new_folder, outbox
 from tests.engine.importing import write
 from tests.engine.test_migrations import FILLED
 from tests.faults.power_disk import Disk
 from tests.faults.power_recording import Journal, Recorder
-from tests.faults.power_workload import REQUEST, Customer, Promise, seen, sum_of_rows
+from tests.faults.power_workload import REQUEST, Customer, Promise, Shipped, seen, sum_of_rows
 
 GROUPS = 25
 """Of one life: some reach into a second checkpoint, most don't."""
@@ -51,6 +55,16 @@ class Life:
 
     journal: Journal
     promises: list[Promise]
+    shipped: list[Shipped]
+
+
+@dataclass
+class Survivor:
+    """What a cut has left, which promise it keeps, and what had been carried away before."""
+
+    image: Mapping[str, bytes]
+    promise: Promise
+    shipped: list[Shipped]
 
 
 class Cuts:
@@ -68,19 +82,20 @@ class Cuts:
     def run(self, cuts: int) -> None:
         """Cut so often."""
         preload()
-        survivor: tuple[Mapping[str, bytes], Promise] | None = None
+        survivor: Survivor | None = None
         while self.counts["cuts"] < cuts:
             life = self._live(survivor)
             survivor = self._cut(life, min(CUTS_PER_LIFE, cuts - self.counts["cuts"]))
             if self._chance.random() < 0.3:
                 survivor = None
 
-    def _live(self, survivor: tuple[Mapping[str, bytes], Promise] | None) -> Life:
+    def _live(self, survivor: Survivor | None) -> Life:
         folder = self._emptied("life")
         customer = Customer(folder, self._chance, length=lambda: len(journal.events), prepare=self._prepare)
         if survivor is not None:
-            image, known = survivor
+            image, known = survivor.image, survivor.promise
             _lay_out(folder, image)
+            customer.shipped = [replace(file, after=0) for file in survivor.shipped]
             customer.stored, customer.trashed, customer.purged = dict(known.stored), dict(known.trashed), set(known.purged)
             customer.now = known.now
         elif self._chance.random() < 0.3:
@@ -93,13 +108,13 @@ class Cuts:
         self.counts["promises"] += len(customer.promises)
         # What holds before the first group holds from the start: opening a database adds nothing to it.
         customer.promises[0] = customer.promises[0].from_the_start()
-        return Life(journal, customer.promises)
+        return Life(journal, customer.promises, customer.shipped)
 
     def _prepare(self, database: Database) -> None:
         if self._kind == "normal":
             database.connection.pragma("synchronous", "normal")
 
-    def _cut(self, life: Life, count: int) -> tuple[Mapping[str, bytes], Promise] | None:
+    def _cut(self, life: Life, count: int) -> Survivor | None:
         """Cut one life at so many moments; return one of the images that kept its promise, and the promise."""
         disk = Disk(life.journal.begun_with, honest=self._kind != "lying")
         events = life.journal.events
@@ -113,7 +128,8 @@ class Cuts:
             image = disk.cut(self._chance)
             kept = self._judge(life, moment, image)
             if kept is not None:
-                survivors.append((image, kept))
+                shipped = [file for file in life.shipped if file.after <= moment]
+                survivors.append(Survivor(image, kept, shipped))
         return self._chance.choice(survivors) if survivors else None
 
     def _judge(self, life: Life, moment: int, image: Mapping[str, bytes]) -> Promise | None:
@@ -121,7 +137,8 @@ class Cuts:
         index = bisect.bisect_right([promise.after for promise in life.promises], moment) - 1
         folder = self._emptied("image")
         _lay_out(folder, image)
-        verdict = _verdict(folder, life.promises, index)
+        shipped = [file for file in life.shipped if file.after <= moment]
+        verdict = _verdict(folder, life.promises, index, shipped)
         self.counts["cuts"] += 1
         if isinstance(verdict, Promise):
             self.counts["ahead"] += verdict is not life.promises[index]
@@ -136,15 +153,14 @@ class Cuts:
     def _emptied(self, name: str) -> Path:
         folder = self._folder / name
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        return folder
+        return new_folder(folder)
 
 
-def _verdict(folder: Path, promises: list[Promise], index: int) -> Promise | tuple[str, str]:
+def _verdict(folder: Path, promises: list[Promise], index: int, shipped: list[Shipped]) -> Promise | tuple[str, str]:
     """Return the promise that the image in ``folder`` keeps, or what is wrong with it, in a word and in many."""
     path, given = folder / "memory.db", promises[index]
     try:
-        with Database(path, clock=lambda: given.now) as database:
+        with Database(path, clock=lambda: given.now, capture=Capture(folder)) as database:
             bare = database.connection.reserve_bytes() != CHECKSUM_BYTES
             rows = sum_of_rows(database)
             kept = next((promise for promise in promises[index : index + 2] if promise.rows == rows), None)
@@ -161,10 +177,29 @@ def _verdict(folder: Path, promises: list[Promise], index: int) -> Promise | tup
         raise
     if problems := check(path).problems + ["the pages have no checksums"] * bare:
         return "unsound", "; ".join(problems)
-    left = b"".join(file.read_bytes() for file in folder.iterdir())
+    if wrong := _wrong_history(folder, shipped):
+        return "history", wrong
+    left = b"".join(file.read_bytes() for file in folder.iterdir() if file.is_file())
     if any(word.encode() in left for word in kept.purged):
         return "traces", "the text of a purged memory is in a file"
     return kept
+
+
+def _wrong_history(folder: Path, shipped: list[Shipped]) -> str:
+    """Return what is wrong with the files that were carried away and those that wait, taken as the database's history."""
+    replica = Replica()
+    known = {file.name: file.data for file in shipped}
+    try:
+        for name, data in known.items():
+            replica.apply(name, data)
+        for path in outbox(folder):
+            if path.name not in known:
+                replica.apply(path.name, path.read_bytes())
+            elif known[path.name] != path.read_bytes():
+                return "a file that had been carried away is there again, and another"
+    except (AssertionError, LtxError) as error:
+        return repr(error)
+    return "" if replica.file() == (folder / "memory.db").read_bytes() else "another database"
 
 
 def _lay_out(folder: Path, image: Mapping[str, bytes]) -> None:

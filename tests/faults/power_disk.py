@@ -9,8 +9,10 @@ arrived yet holds zeros or what the disk held before. What a write does not touc
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
 
 SECTORS = (512, 4096)
 """Bytes that reach the platter together: what old disks promise, and new ones, and a page of the kernel's cache."""
@@ -49,18 +51,28 @@ class Sync:
 
 @dataclass(frozen=True)
 class Name:
-    """A name in the folder given to a new file, or taken away (``None``)."""
+    """A name in a folder given to a new file, or taken away (``None``)."""
 
     name: str
     file: int | None
 
 
 @dataclass(frozen=True)
+class Rename:
+    """A file given another name in its folder: whoever looks finds one or the other."""
+
+    name: str
+    new: str
+
+
+@dataclass(frozen=True)
 class SyncNames:
-    """The folder's names made to last."""
+    """A folder's names made to last."""
+
+    folder: str = "."
 
 
-Event = Write | Resize | Sync | Name | SyncNames
+Event = Write | Resize | Sync | Name | Rename | SyncNames
 
 Arrival = Callable[[random.Random, int], int]
 """Draws how many of so many pending changes have reached a sector, or a file's length."""
@@ -89,7 +101,7 @@ class Disk:
         self._honest = honest
         self._files = {-number: _File(bytearray(data)) for number, data in enumerate(files.values(), 1)}
         self._names: dict[str, int] = {name: -number for number, name in enumerate(files, 1)}
-        self._pending_names: list[Name] = []
+        self._pending_names: list[Name | Rename] = []
 
     def file(self, name: str) -> int | None:
         """Return the number of the file that a program finds under ``name``."""
@@ -107,25 +119,38 @@ class Disk:
                 if event.file is not None:
                     self._files.setdefault(event.file, _File())
                 self._pending_names.append(event)
+            case Rename():
+                self._pending_names.append(event)
             case Sync() if self._honest:
                 file = self._files[event.file]
                 file.settle(len(file.pending))
             case SyncNames():  # names go through the file system's own log, which even a lying disk seldom reorders
-                self._names = _named(self._names, self._pending_names)
-                self._pending_names.clear()
+                self._names = _named(self._names, [one for one in self._pending_names if _folder(one) == event.folder])
+                self._pending_names = [one for one in self._pending_names if _folder(one) != event.folder]
 
     def cut(self, chance: random.Random) -> dict[str, bytes]:
         """Return what is found under each name after a power cut now. Every draw from ``chance`` is another cut."""
-        names = _named(self._names, self._pending_names[: chance.randint(0, len(self._pending_names))])
+        by_folder = defaultdict(list)
+        for change in self._pending_names:
+            by_folder[_folder(change)].append(change)
+        names = self._names
+        for changes in by_folder.values():
+            names = _named(names, changes[: chance.randint(0, len(changes))])
         sector = chance.choice(SECTORS)
         arrival: Arrival = chance.choice((_none, _all, _any, _any, _mostly))
         return {name: _torn(self._files[file], sector, arrival, chance) for name, file in names.items()}
 
 
-def _named(names: Mapping[str, int], changes: list[Name]) -> dict[str, int]:
+def _folder(change: Name | Rename) -> str:
+    return str(PurePath(change.name).parent)
+
+
+def _named(names: Mapping[str, int], changes: list[Name | Rename]) -> dict[str, int]:
     known = dict(names)
     for change in changes:
-        if change.file is None:
+        if isinstance(change, Rename):
+            known[change.new] = known.pop(change.name)
+        elif change.file is None:
             known.pop(change.name, None)
         else:
             known[change.name] = change.file

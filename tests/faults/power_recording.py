@@ -1,6 +1,6 @@
-"""Writes down all that is done to the files of one folder, and passes everything on unchanged.
+"""Writes down all that is done to the files of one folder and of those in it, and passes everything on unchanged.
 
-That is a VFS of SQLite, and the calls with which our own code writes to a file or its log past SQLite.
+That is a VFS of SQLite, and the calls with which our own code writes to files past SQLite.
 The VFS becomes the process's default before ``engine.store.connection.preload`` loads ``cksumvfs``, which lays itself over the
 default: what is written down is what really goes to the disk, checksums and all. So it needs a process of its own.
 """
@@ -11,11 +11,12 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import apsw
 
-from tests.faults.power_disk import Disk, Event, Name, Resize, Sync, SyncNames, Write
+from tests.faults.power_disk import Disk, Event, Name, Rename, Resize, Sync, SyncNames, Write
 
 _BELOW = "unix"
 _SYNCS_ITS_NAME = apsw.SQLITE_OPEN_WAL | apsw.SQLITE_OPEN_MAIN_JOURNAL
@@ -28,14 +29,14 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.begun_with = {path.name: path.read_bytes() for path in folder.iterdir()}
+        self.begun_with = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         self.events: list[Event] = []
         self._now = Disk(self.begun_with)
         self._files = 0
 
     def note(self, event: Event) -> None:
         self.events.append(event)
-        if isinstance(event, Name):
+        if isinstance(event, Name | Rename):
             self._now.apply(event)
 
     def file(self, name: str) -> int:
@@ -46,6 +47,16 @@ class Journal:
         self._files += 1
         self.note(Name(name, self._files))
         return self._files
+
+    def name(self, path: str | Path) -> str | None:
+        """Return the name of a file of the folder, ``None`` for one that lies elsewhere."""
+        whole = Path(path)
+        return str(whole.relative_to(self.folder)) if whole.is_relative_to(self.folder) and whole != self.folder else None
+
+    def rename(self, name: str, new: str) -> None:
+        """Note that a file has another name now."""
+        if self._now.file(name) is not None:
+            self.note(Rename(name, new))
 
     def forget(self, name: str) -> None:
         """Note that a name was taken away."""
@@ -115,29 +126,75 @@ class _RecordedFile(apsw.VFSFile):
 
 @contextmanager
 def _calls_noted(journal: Journal) -> Iterator[None]:
-    pwrite, ftruncate, fsync = os.pwrite, os.ftruncate, os.fsync
+    calls = _Calls(journal)
+    with ExitStack() as stack:
+        for name in ("open", "write", "pwrite", "ftruncate", "fsync", "fdatasync", "rename", "unlink"):
+            stack.enter_context(patch.object(os, name, getattr(calls, name)))
+        yield
 
-    def file(descriptor: int) -> int | None:
-        path = Path(f"/proc/self/fd/{descriptor}").readlink()
-        return journal.file(path.name) if path.parent == journal.folder else None
 
-    def noted_pwrite(descriptor: int, data: bytes, position: int) -> int:
-        written = pwrite(descriptor, data, position)
-        if (number := file(descriptor)) is not None:
-            journal.note(Write(number, position, bytes(data[:written])))
+class _Calls:
+    """The calls themselves, each carried out and then noted."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._os = {name: getattr(os, name) for name in dir(os)}
+
+    def open(self, path: Any, flags: int, *arguments: Any, **named: Any) -> int:
+        descriptor: int = self._os["open"](path, flags, *arguments, **named)
+        if flags & (os.O_CREAT | os.O_TRUNC) and (number := self._file(descriptor)) is not None and flags & os.O_TRUNC:
+            self._journal.note(Resize(number, 0))
+        return descriptor
+
+    def write(self, descriptor: int, data: Any) -> int:
+        number = self._file(descriptor)
+        position = os.lseek(descriptor, 0, os.SEEK_CUR) if number is not None else 0
+        written: int = self._os["write"](descriptor, data)
+        if number is not None:
+            self._journal.note(Write(number, position, bytes(data[:written])))
         return written
 
-    def noted_ftruncate(descriptor: int, size: int) -> None:
-        ftruncate(descriptor, size)
-        if (number := file(descriptor)) is not None:
-            journal.note(Resize(number, size))
+    def pwrite(self, descriptor: int, data: bytes, position: int) -> int:
+        written: int = self._os["pwrite"](descriptor, data, position)
+        if (number := self._file(descriptor)) is not None:
+            self._journal.note(Write(number, position, bytes(data[:written])))
+        return written
 
-    def noted_fsync(descriptor: int) -> None:
-        fsync(descriptor)
-        if (number := file(descriptor)) is not None:
-            journal.note(Sync(number))
+    def ftruncate(self, descriptor: int, size: int) -> None:
+        self._os["ftruncate"](descriptor, size)
+        if (number := self._file(descriptor)) is not None:
+            self._journal.note(Resize(number, size))
 
-    with ExitStack() as stack:
-        for name, noted in (("pwrite", noted_pwrite), ("ftruncate", noted_ftruncate), ("fsync", noted_fsync)):
-            stack.enter_context(patch.object(os, name, noted))
-        yield
+    def fsync(self, descriptor: int) -> None:
+        self._os["fsync"](descriptor)
+        path = _path(descriptor)
+        if path.is_dir() and path.is_relative_to(self._journal.folder):
+            self._journal.note(SyncNames(str(path.relative_to(self._journal.folder))))
+        elif (number := self._file(descriptor)) is not None:
+            self._journal.note(Sync(number))
+
+    def fdatasync(self, descriptor: int) -> None:
+        self._os["fdatasync"](descriptor)
+        if (number := self._file(descriptor)) is not None:
+            self._journal.note(Sync(number))
+
+    def rename(self, path: Any, new: Any, **named: Any) -> None:
+        self._os["rename"](path, new, **named)
+        name, renamed = self._journal.name(path), self._journal.name(new)
+        if name is not None and renamed is not None:
+            self._journal.rename(name, renamed)
+
+    def unlink(self, path: Any, **named: Any) -> None:
+        self._os["unlink"](path, **named)
+        if (name := self._journal.name(path)) is not None:
+            self._journal.forget(name)
+
+    def _file(self, descriptor: int) -> int | None:
+        path = _path(descriptor)
+        if path.is_dir() or (name := self._journal.name(path)) is None:
+            return None
+        return self._journal.file(name)
+
+
+def _path(descriptor: int) -> Path:
+    return Path(f"/proc/self/fd/{descriptor}").readlink()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from engine.capture import Capture
 from engine.catalogue.batch import MemoryBatch
 from engine.catalogue.history import MemoryRestore
 from engine.catalogue.memory import MemoryCreate, MemoryDelete, MemoryGet, MemoryList, MemoryUpdate
@@ -20,6 +21,7 @@ from engine.protocol import Embedding, Passage, RemoteError, Request
 from engine.store.database import Database
 from engine.tools import batch, history, import_steps, memory
 from tests.engine import importing
+from tests.engine.history import outbox
 from tests.engine.test_migrations import DIMENSIONS, MODEL, vector
 
 START = 1_790_000_000_000_000
@@ -51,6 +53,16 @@ class Promise:
         return replace(self, after=0)
 
 
+@dataclass(frozen=True)
+class Shipped:
+    """A file that was found in the outbox and carried away."""
+
+    after: int
+    """How much the journal held then."""
+    name: str
+    data: bytes
+
+
 @dataclass
 class Customer:
     """Works on the database in ``folder``. ``length`` tells how much the journal holds."""
@@ -66,6 +78,7 @@ class Customer:
     trashed: dict[int, str] = field(default_factory=dict)
     purged: set[str] = field(default_factory=set)
     staged: int | None = None
+    shipped: list[Shipped] = field(default_factory=list)
     _texts: int = 0
 
     def work(self, groups: int) -> None:
@@ -162,6 +175,15 @@ class Customer:
     def empty_the_log(self) -> None:
         self.database.checkpoints.run()
 
+    def capture(self) -> None:
+        self.database.flush()
+
+    def ship(self) -> None:
+        """As the replicator does: what is in the object store is taken away."""
+        for path in outbox(self.folder):
+            self.shipped.append(Shipped(self.length(), path.name, path.read_bytes()))
+            path.unlink()
+
     def end_and_come_back(self) -> None:
         self.database.close()
         self.database = self._open()
@@ -172,7 +194,8 @@ class Customer:
         self.database = self._open()
 
     def _open(self) -> Database:
-        database = Database(self.folder / "memory.db", clock=lambda: self.now)
+        capture = Capture(self.folder, clock=lambda: self.now)
+        database = Database(self.folder / "memory.db", clock=lambda: self.now, capture=capture)
         self.prepare(database)
         return database
 
@@ -222,6 +245,8 @@ _STEPS: tuple[Callable[[Customer], None], ...] = (
     Customer.read,
     Customer.tend,
     *[Customer.empty_the_log] * 2,
+    *[Customer.capture] * 4,
+    *[Customer.ship] * 2,
     Customer.end_and_come_back,
     Customer.die_and_come_back,
 )

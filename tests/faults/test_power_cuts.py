@@ -24,7 +24,7 @@ CUTS = SOAK_CUTS or 300
 CONTROL_CUTS = 80
 """Of which a third or more lose something."""
 
-BROKEN = ("lost", "half", "refused", "unsound", "traces")
+BROKEN = ("lost", "half", "refused", "unsound", "traces", "history")
 
 pytestmark = pytest.mark.timeout(0 if SOAK_CUTS else 300)
 

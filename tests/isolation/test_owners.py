@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from engine.catalogue.memory import CREATE, LIST, MemoryCreate, MemoryList
+from engine.catalogue.recovery import FLUSH, Flush
 from engine.layout import engine_socket, tenant_folder
+from engine.ltx import file_name
 from engine.sandbox.users import FIRST, LAST, OUTBOX, Folders, Service
 from tests.tenants.conftest import OTHER, TENANT, Node
 
@@ -64,6 +66,8 @@ async def test_every_folder_socket_and_file_is_as_it_is_written_down(started: No
     started.environment["ENGRAM_USER"] = SERVICE
     start(started)
     await remember(started, TENANT, "kept")
+    async with started.router() as router:
+        await router.call(TENANT, FLUSH, Flush())
     data, folder = started.folder, tenant_folder(started.folder, TENANT)
     account = pwd.getpwnam(SERVICE)
     user, group = folder.stat().st_uid, account.pw_gid
@@ -76,11 +80,13 @@ async def test_every_folder_socket_and_file_is_as_it_is_written_down(started: No
         "tenants/next-user": (0, 0, 0o600),
         "tenants/aa": (0, group, 0o750),
         f"tenants/aa/{TENANT}": (user, group, 0o2750),
+        f"tenants/aa/{TENANT}/captured": (user, group, 0o640),
         f"tenants/aa/{TENANT}/engine.lock": (user, group, 0o600),
         f"tenants/aa/{TENANT}/memory.db": (user, group, 0o600),
         f"tenants/aa/{TENANT}/memory.db-shm": (user, group, 0o600),
         f"tenants/aa/{TENANT}/memory.db-wal": (user, group, 0o600),
         f"tenants/aa/{TENANT}/outbox": (user, group, 0o2770),
+        f"tenants/aa/{TENANT}/outbox/{file_name(1, 1)}": (user, group, 0o640),
     }
     assert owned(data / "run" / "fork.sock") == (account.pw_uid, group, 0o600)
     assert owned(engine_socket(data, TENANT)) == (account.pw_uid, group, 0o600)
@@ -127,7 +133,7 @@ async def test_a_folder_from_a_time_without_users_is_handed_over_with_all_that_i
     user = folder.stat().st_uid
     assert FIRST <= user <= LAST
     assert {path.name: path.stat().st_uid for path in folder.rglob("*")} == dict.fromkeys(
-        ("engine.lock", "memory.db", "memory.db-shm", "memory.db-wal", "outbox", "file"), user
+        ("captured", "engine.lock", "memory.db", "memory.db-shm", "memory.db-wal", "outbox", "file", file_name(1, 1)), user
     )
 
 

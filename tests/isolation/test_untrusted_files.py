@@ -19,7 +19,7 @@ from tenants import untrusted
 from tenants.host import last_words
 from tenants.messages.replica import ReplicaStatus
 from tenants.replica import outbox
-from tenants.replica.main import Replicator, ReplicatorSettings
+from tenants.replica.census import Census
 from tenants.replica.outbox import OUTBOX
 from tenants.replica.watcher import Watcher
 from tenants.untrusted import Folder, Refused
@@ -244,12 +244,11 @@ def test_an_outbox_of_too_many_files_is_not_read_to_its_end(data: Path) -> None:
 @pytest.mark.usefixtures("way")
 def test_sound_files_wait_in_their_order(data: Path) -> None:
     prey(data).unlink()
-    files = {(1, 4): 3, (5, 5): 1, (6, 9): 700}
-    for (first, last), pages in files.items():
-        (box(data) / file_name(first, last)).write_bytes(sound_file(first, last, pages=pages))
+    for txid, pages in ((7, 3), (8, 1), (9, 700)):
+        (box(data) / file_name(txid, txid)).write_bytes(sound_file(txid, txid, pages=pages))
     (box(data) / file_name(10, 10)).with_suffix(".new").write_bytes(b"half writ")
     (box(data) / file_name(12, 12)).write_bytes(sound_file(12, 12))  # 11 is not there
-    (box(data) / file_name(6, 6)).write_bytes(sound_file(6, 6))  # is in another file too
+    (box(data) / file_name(10, 11)).write_bytes(sound_file(10, 11))  # one name for two: another writer would have another
     watcher = Watcher(data / "tenants")
     status = watcher.scan()
 
@@ -294,9 +293,9 @@ def test_a_large_file_is_read_over_several_scans_and_holds_up_nobody(data: Path)
 
 async def test_the_replicator_tells_what_it_has_seen(data: Path) -> None:
     (box(data) / NAME).write_bytes(sound_file())
-    replicator = Replicator(ReplicatorSettings(data_folder=data))
-    running = asyncio.ensure_future(replicator.run())
-    status = await replicator.status(None)  # type: ignore[arg-type]
+    census = Census(Watcher(data / "tenants"))
+    running = asyncio.ensure_future(census.run())
+    status = await census.counts()
     running.cancel()
 
     assert (status.outbox_files, status.outbox_bytes, status.refused) == (1, len(sound_file()), 1)

@@ -1,4 +1,4 @@
-"""A real fork server and a real host in a folder of their own, without a gateway."""
+"""A real fork server and a real host in a folder of their own, without a gateway, and a replicator where a test has one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -22,23 +22,31 @@ TENANT = "db_" + "a" * 20
 OTHER = "db_" + "b" * 20
 
 
-class Node:
-    """The two processes, and what a test wants to know of them."""
+SOCKETS = {
+    "engine.fork_server": "fork.sock",
+    "tenants.host.main": "host.sock",
+    "tenants.replica.main": "replica.sock",
+}
 
-    def __init__(self, folder: Path, *, idle_s: float = 300) -> None:
+
+class Node:
+    """The processes, and what a test wants to know of them."""
+
+    def __init__(self, folder: Path, *, idle_s: float = 300, environment: Mapping[str, str] | None = None) -> None:
+        """``environment``: such as ``ENGRAM_REPLICA_URL``, with which the host asks a replicator before it serves anybody."""
         self.folder = folder
         self.environment = {
             "PATH": os.environ["PATH"],
             "ENGRAM_DATA_DIR": str(folder),
             "ENGRAM_ENGINE_IDLE_SECONDS": str(idle_s),
             "OPENBLAS_NUM_THREADS": "1",
-        }
+        } | dict(environment or {})
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         (folder / "run" / "engines").mkdir(parents=True, exist_ok=True)
 
     def start(self, program: str) -> None:
-        """Start ``engine.fork_server`` or ``tenants.host.main`` and wait for its socket."""
-        path = self.folder / "run" / {"engine.fork_server": "fork.sock", "tenants.host.main": "host.sock"}[program]
+        """Start one of ``SOCKETS`` and wait until it listens."""
+        path = self.folder / "run" / SOCKETS[program]
         path.unlink(missing_ok=True)
         with (self.folder / "log").open("ab") as log:
             self._processes[program] = subprocess.Popen(

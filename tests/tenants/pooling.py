@@ -10,6 +10,7 @@ from typing import Any
 
 from engine.catalogue import Operation
 from engine.client import Client
+from engine.link import Link
 from tenants.host.pool import Pool
 from tenants.host.suspicion import Suspicion
 
@@ -25,9 +26,12 @@ async def running_pool(
     slack_s: float = 1.0,
     busy_s: float = 60.0,
     ending_s: float = 60.0,
+    replica: Link | None = None,
+    kill_after_s: float = 30.0,
 ) -> AsyncIterator[Pool]:
-    """Yield a pool that knows what runs and minds it. The last three are what engines are given to answer, and to end."""
-    pool = Pool(folder, idle_s=idle_s, memory_bytes_max=memory_bytes_max)
+    """Yield a pool that knows what runs and minds it. ``slack_s`` to ``ending_s`` are what engines are given to answer, and to
+    end; ``replica`` is whom it asks before it starts one."""
+    pool = Pool(folder, idle_s=idle_s, memory_bytes_max=memory_bytes_max, replica=replica, kill_after_s=kill_after_s)
     pool.suspicion = Suspicion(terminate=pool.link.terminate, slack_s=slack_s, busy_s=busy_s, ending_s=ending_s)
     async with asyncio.TaskGroup() as tasks:
         loops = [tasks.create_task(loop) for loop in pool.loops()]

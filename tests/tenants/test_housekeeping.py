@@ -104,9 +104,11 @@ async def test_word_is_left_only_at_a_clean_end(node: Node) -> None:
     async with node.router() as router:
         await router.call(TENANT, STATS, MemoryStats())
         assert said(node, TENANT) is None
+        node.stop("tenants.host.main", signal.SIGKILL)  # it would wake the database at once
         os.kill(node.engines()[TENANT], signal.SIGKILL)
         await until(lambda: not node.engines())
         assert said(node, TENANT) is None
+        node.start("tenants.host.main")
         await router.call(TENANT, STATS, MemoryStats())
     await asyncio.to_thread(node.stop, "engine.fork_server")
 
@@ -201,10 +203,10 @@ async def test_an_erased_database_is_not_made_anew(tmp_path: Path) -> None:
         return made_folder(tmp_path, tenant)
 
     caretaker = Caretaker(tmp_path, wake=wake, is_awake=lambda _: False)
-    caretaker.ended(TENANT, folder, unknown_pause_s=0)
+    caretaker.ended(TENANT, folder)
     shutil.rmtree(folder)
     running = asyncio.ensure_future(caretaker.run())
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(1.0)
     running.cancel()
 
     assert woken == []

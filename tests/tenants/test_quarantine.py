@@ -125,9 +125,11 @@ async def test_a_flipped_bit_in_the_log_that_a_killed_engine_left(node: Node) ->
     async with node.router() as router:
         await fill(router, TENANT)
         await fill(router, OTHER)
+        node.stop("tenants.host.main", signal.SIGKILL)  # it would have the log captured at once
         os.kill(node.engines()[TENANT], signal.SIGKILL)
         await gone(node)
         flip(tenant_folder(node.folder, TENANT) / "memory.db-wal", b"number 3 about")
+        node.start("tenants.host.main")
 
         await assert_set_aside_on_first_request(node, router)
 

@@ -4,9 +4,7 @@ A page of the database carries a checksum of its own, but ``cksumvfs`` stamps it
 in the log is protected by the log's chain alone, so the chain must hold at the moment when a page leaves it: a bit flipped
 before that would get a valid stamp. This module does no I/O and knows nothing of transactions.
 
-Format and checksum: https://www.sqlite.org/fileformat2.html, section 4. The checksum of eight bytes, read as two words a and
-b, takes (s, t) to (s + a + t, s + a + 2t + b) modulo 2^32. That is linear: what a frame adds is one product of its words with
-weights that depend on the page size only, which NumPy computes for all frames of a buffer at once.
+Format: https://www.sqlite.org/fileformat2.html, section 4.
 """
 
 from __future__ import annotations
@@ -16,9 +14,9 @@ import struct
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Words = npt.NDArray[np.uint32]
+from engine.capture import sums
+from engine.capture.sums import Words
 
 HEADER_BYTES = 32
 FRAME_HEADER_BYTES = 24
@@ -29,8 +27,8 @@ _MASK = 2**32 - 1
 _PAGES_MAX = 2**32 - 2  # SQLite's own limit
 
 # A frame's words: page number, size of the database after a commit (0 in other frames), two salts, two checksums, the page.
-_NUMBER_WORD = 0
-_COMMIT_WORD = 1
+NUMBER_WORD = 0
+COMMIT_WORD = 1
 _SALTS = slice(2, 4)
 _CHECKSUMS = slice(4, 6)
 _PAGE_WORD = 6
@@ -76,18 +74,24 @@ class Header:
 class Chain:
     """Follows the frames of one log from its beginning. Feed it in order, whole frames at a time."""
 
-    def __init__(self, header: Header, *, pages: int = _PAGES_MAX) -> None:
-        """``pages``: how many the file had when the log was begun; each frame adds one at most."""
+    def __init__(
+        self, header: Header, *, pages: int = _PAGES_MAX, frames: int = 0, checksum: tuple[int, int] | None = None
+    ) -> None:
+        """``pages``: how many the file had when the log was begun; each frame adds one at most.
+
+        ``frames`` and ``checksum``: how many frames lie before those that are fed, and what the last of them has.
+        """
         self._header = header
+        self._weights = _frame_weights(header.page_bytes)
         self._pages_max = pages
-        self._last = header.checksum
+        self._last = header.checksum if checksum is None else checksum
         self._is_broken = False
         self._after_commit = False
-        self.frames = 0
+        self.frames = frames
         """How many frames continue the chain."""
         self.pages: set[int] = set()
         """Of which pages."""
-        self.committed = 0
+        self.committed = frames
         """How many of them lie at or before the last commit."""
         self.is_damaged = False
         """Whether a frame that was certainly on the disk once no longer continues the chain.
@@ -104,8 +108,10 @@ class Chain:
         checksums = stored[:, _CHECKSUMS].astype(np.uint32)
         of_this_log = (stored[:, _SALTS] == np.array(self._header.salts, np.uint32)).all(axis=1)
         self._pages_max += len(stored)
-        commits = of_this_log & (stored[:, _COMMIT_WORD] != 0) & (stored[:, _COMMIT_WORD] <= self._pages_max)
-        continues = of_this_log & (self._expected(data, checksums) == checksums).all(axis=1)
+        commits = of_this_log & (stored[:, COMMIT_WORD] != 0) & (stored[:, COMMIT_WORD] <= self._pages_max)
+        words: Words = np.frombuffer(data, f"{self._header.byte_order}u4").reshape(len(stored), -1)
+        before = np.vstack([np.array([self._last], np.uint32), checksums[:-1]])
+        continues = of_this_log & (self._weights.continued(words, before) == checksums).all(axis=1)
         self._last = (int(checksums[-1, 0]), int(checksums[-1, 1]))
         whole = 0
         if not self._is_broken:
@@ -113,33 +119,22 @@ class Chain:
             if (committed := commits[:whole].nonzero()[0]).size:
                 self.committed = self.frames + int(committed[-1]) + 1
             self.frames += whole
-            self.pages.update(stored[:whole, _NUMBER_WORD].tolist())
+            self.pages.update(stored[:whole, NUMBER_WORD].tolist())
             self._is_broken = whole < len(continues)
         if self._is_broken:
             after_commit = np.concatenate([[self._after_commit], commits[whole:-1]])
             self.is_damaged |= bool((after_commit & continues[whole:]).any())
             self._after_commit = bool(commits[-1])
 
-    def _expected(self, data: bytes | memoryview, checksums: Words) -> Words:
-        """Return the checksum that each frame should have, given the one that the frame before it has."""
-        weights, carry = _weights(self._header.page_bytes)
-        words: Words = np.frombuffer(data, f"{self._header.byte_order}u4").reshape(len(checksums), -1)
-        before = np.vstack([np.array([self._last], np.uint32), checksums[:-1]])
-        # Unsigned products and sums wrap at 2^32, which is the modulus of the checksum.
-        expected: Words = np.add(words @ weights, before @ carry, dtype=np.uint32)
-        return expected
+    @property
+    def checksum(self) -> tuple[int, int]:
+        """The chain's checksum after the last frame that was fed: the log's, as long as ``frames`` counts all of them."""
+        return self._last
 
 
 @functools.cache
-def _weights(page_bytes: int) -> tuple[Words, Words]:
-    """Return each word's weight in a frame's two sums, and what the frame does to the sums before it (transposed)."""
-    words = (FRAME_HEADER_BYTES + page_bytes) // 4
-    summed = [0, _COMMIT_WORD, *range(_PAGE_WORD, words)]
-    weights = np.zeros((words, 2), np.uint32)
-    # From the last pair to the first: (p, q) and (u, v) are the rows of the matrix that the pairs after this one apply.
-    p, q, u, v = 1, 0, 0, 1
-    for a, b in zip(summed[-2::-2], summed[-1::-2], strict=True):
-        weights[a] = (p + q) & _MASK, (u + v) & _MASK
-        weights[b] = q, v
-        p, q, u, v = (p + q) & _MASK, (p + 2 * q) & _MASK, (u + v) & _MASK, (u + 2 * v) & _MASK
-    return weights, np.array([[p, u], [q, v]], np.uint32)
+def _frame_weights(page_bytes: int) -> sums.Weights:
+    """Return the weights of a frame's words: its first two and its page's are summed."""
+    page_words = page_bytes // 4
+    summed = [NUMBER_WORD, COMMIT_WORD, *range(_PAGE_WORD, _PAGE_WORD + page_words)]
+    return sums.weights(len(summed)).spread(summed, _PAGE_WORD + page_words)
