@@ -12,6 +12,7 @@ from typing import Self
 
 import structlog
 
+from engine import heap
 from engine.capture.whole import GivenUp
 from engine.catalogue.recovery import Flushed
 from engine.protocol import ErrorCode, RemoteError
@@ -103,6 +104,7 @@ class Flusher:
         except Exception as error:
             self._failed(error)
         else:
+            heap.give_back()  # an engine that is idle from now on should hold little
             if self._capture.needs_thread:
                 self._begin_whole()
 

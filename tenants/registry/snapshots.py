@@ -50,7 +50,8 @@ BYTES_MAX = 2**30
 """No snapshot is larger, so that whoever unpacks one knows when to stop."""
 
 _PIECE_BYTES = 256 * 1024
-_COMPRESSION_LEVEL = 6
+_COMPRESSION_LEVEL = 1
+"""Most of it is ids and digests, which no level makes much smaller."""
 
 
 class SnapshotTooLarge(Exception):

@@ -101,12 +101,18 @@ class Care:
             _log.error("drill_failed", tenant=tree.tenant, reason=report.error)
         else:
             _log.info("drilled", tenant=tree.tenant, txid=report.verified.txid, links=report.links)
-            self._expire(tree, retention_s)
+            self.expire(tree, retention_s)
         return Proof(report=report, snapshot_at=snapshot_at)
 
-    def _expire(self, tree: Tree, retention_s: int | None) -> None:
+    def expire(self, tree: Tree, retention_s: int | None) -> None:
+        """Give up what the plan no longer looks back to, as far as a snapshot that is old enough lets go of it."""
         if retention_s is None:
             return  # nobody has said yet
-        removed = retention.expire(tree, self.now_ms() - (retention_s + _CLOCK_MARGIN_S) * 1000)
+        removed = retention.expire(tree, self.now_ms() - kept_ms(retention_s))
         if removed:
             _log.info("expired", tenant=tree.tenant, files=removed)
+
+
+def kept_ms(retention_s: int) -> int:
+    """Return for how many milliseconds history is kept where the plan looks back so far."""
+    return (retention_s + _CLOCK_MARGIN_S) * 1000

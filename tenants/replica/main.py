@@ -20,7 +20,7 @@ from engine.protocol import Hello
 from engine.service import Methods, Service
 from tenants.replica.answers import Answers
 from tenants.replica.census import Census
-from tenants.replica.objects import StoreRefused
+from tenants.replica.objects import StoreRefused, StoreUnavailable
 from tenants.replica.replication import Replication
 from tenants.replica.settings import ReplicatorSettings, SettingsFault
 from tenants.replica.stores import StoreUrlError
@@ -64,7 +64,7 @@ def main() -> None:
     log.configure("replicator")
     try:
         asyncio.run(_serve_and_exit(ReplicatorSettings.from_environment(os.environ)))
-    except (SettingsFault, StoreUrlError, StoreRefused) as error:
+    except (SettingsFault, StoreUrlError, StoreRefused, StoreUnavailable) as error:
         _log.error("replicator_can_not_run", reason=str(error))
         sys.exit(1)
 

@@ -19,7 +19,7 @@ from engine.protocol import RemoteError
 from tenants.messages.replica import Backups, ReplicaStatus
 from tenants.replica import daily
 from tenants.replica.admissions import Admissions
-from tenants.replica.care import Care
+from tenants.replica.care import Care, kept_ms
 from tenants.replica.drill import read_verified
 from tenants.replica.history import levels
 from tenants.replica.objects import StoreRefused, StoreUnavailable
@@ -130,6 +130,23 @@ class Maintenance:
             if tenant != self._merging and not self._is_paused(tenant):
                 self._proving = tenant
                 await self._try(self._prove, tenant)
+        await self._expire_due()
+
+    async def _expire_due(self) -> None:
+        """Give up what is too old of those that have not changed since their last snapshot: nobody else would."""
+        for tenant, upkeep in list(self._known.items()):
+            retention_s = self._retention.get(tenant)
+            if retention_s is None or upkeep.has_changed or upkeep.expired_to == upkeep.snapshot_at:
+                continue
+            if self._care.now_ms() > upkeep.snapshot_at + kept_ms(retention_s) and not self._is_paused(tenant):
+                await self._try(self._expire, tenant)
+
+    async def _expire(self, tenant: str) -> None:
+        upkeep, retention_s = self._known[tenant], self._retention[tenant]
+        await self._admissions.of(tenant)
+        await _in(self._prover, lambda: self._care.expire(self._trees.of(tenant), retention_s))
+        upkeep.expired_to = upkeep.snapshot_at
+        await self._write(tenant)
 
     async def _try(self, step: Callable[[str], Awaitable[None]], tenant: str) -> bool:
         """Do something for a tenant; whether that could be done now."""

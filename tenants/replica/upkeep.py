@@ -34,6 +34,8 @@ class Upkeep(msgspec.Struct, kw_only=True):
     tried_at: int = 0
     verified_at: int = 0
     snapshot_at: int = 0
+    expired_to: int = 0
+    """The ``snapshot_at`` behind which nothing older is left: then there is nothing to give up until the next."""
     error: str = ""
     """Why the last drill failed; empty if it did not."""
 

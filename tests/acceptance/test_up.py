@@ -106,6 +106,7 @@ def test_production_refuses_insecure_defaults_and_names_each(tmp_path: Path) -> 
 def test_production_does_not_run_everything_as_root_nor_with_less_isolation_than_all(tmp_path: Path) -> None:
     key = base64.b64encode(os.urandom(32)).decode()
     secure = {"ENGRAM_ENV": "production", "ENGRAM_MASTER_KEY": key, "ENGRAM_PUBLIC_URL": "https://memory.example.com"}
+    secure["ENGRAM_REPLICA_URL"] = "off"
     answer = refused(Service(tmp_path), **secure)
 
     assert answer.returncode == 2

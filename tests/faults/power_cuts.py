@@ -175,14 +175,19 @@ def _verdict(folder: Path, promises: list[Promise], index: int, shipped: list[Sh
         if isinstance(error, apsw.Error) or is_damage(error):
             return "refused", repr(error)
         raise
-    if problems := check(path).problems + ["the pages have no checksums"] * bare:
+    return _flaw(folder, kept, shipped, bare=bare) or kept
+
+
+def _flaw(folder: Path, kept: Promise, shipped: list[Shipped], *, bare: bool) -> tuple[str, str] | None:
+    """Return what is wrong with the files of a database that keeps its promise."""
+    if problems := check(folder / "memory.db").problems + ["the pages have no checksums"] * bare:
         return "unsound", "; ".join(problems)
     if wrong := _wrong_history(folder, shipped):
         return "history", wrong
     left = b"".join(file.read_bytes() for file in folder.iterdir() if file.is_file())
     if any(word.encode() in left for word in kept.purged):
         return "traces", "the text of a purged memory is in a file"
-    return kept
+    return None
 
 
 def _wrong_history(folder: Path, shipped: list[Shipped]) -> str:

@@ -37,7 +37,7 @@ def cut(kind: str, cuts: int, capsys: pytest.CaptureFixture[str]) -> dict[str, A
     assert (done.returncode, done.stderr) == (0, "")
     with capsys.disabled() if SOAK_CUTS else contextlib.nullcontext():
         print(done.stdout)
-    report: dict[str, Any] = json.loads(done.stdout)
+    report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return report
 
 

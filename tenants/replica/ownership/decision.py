@@ -31,7 +31,7 @@ acknowledged without being replicated. ``rebase`` gives up nothing: what the sto
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from engine.captured import Position
@@ -67,6 +67,8 @@ def decide(local: Local, head: Head, checksum_at: Callable[[int], int | None]) -
     """
     if not local.has_database:
         return "restore" if head.txid else "new"
+    if local.position is not None and local.position.rebasing:
+        local = replace(local, outbox=None)  # what lies there is of another history, and is about to go
     if not head.txid:
         return _first_time(local)
     assert head.info is not None

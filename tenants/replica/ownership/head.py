@@ -29,9 +29,9 @@ NONE = Head(txid=0)
 def find_head(tree: Tree, hint: int = 0) -> Head:
     """Return where a tenant's history ends.
 
-    ``hint``: a transaction believed to be among the last, or the next one. Two requests where it is (a LIST and a HEAD) and one more for each
-    further thousand transactions; six where nothing is known: level 0 behind the last merged file then has few more files than
-    one of level 1 merges, unless merging is behind.
+    ``hint``: a transaction believed to be among the last, or the next one. Two requests where it is (a LIST and a HEAD) and one
+    more for each further thousand transactions; six where nothing is known: level 0 behind the last merged file then has few
+    more files than one of level 1 merges, unless merging is behind.
     """
     last = _last(tree, INCREMENTS, max(0, hint - 2)) if hint > 0 else None
     if last is None:

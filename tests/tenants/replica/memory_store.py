@@ -1,7 +1,7 @@
 """An object store in memory. Every request can be held up, lost, or carried out later: for what must hold in any order.
 
-It keeps the protocol that the directory and S3 keep (the stores' own tests run against it too). ``Wire`` stands between a node
-and the objects: whoever writes a test decides there what becomes of each request.
+It keeps the protocol that the directory and S3 keep. ``Wire`` stands between a node and the objects: whoever writes a test
+decides there what becomes of each request.
 """
 
 from __future__ import annotations

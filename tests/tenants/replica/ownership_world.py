@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import greenlet
+from msgspec.structs import replace
 
 from engine.captured import Position
 from engine.ltx import CHECKSUM_FLAG, Encoder, Header
@@ -320,10 +321,13 @@ class Machine:
             disk.writes = disk.captured = early if is_early else self._world.state(head.txid)
             disk.position = Position(serial=1, txid=head.txid, checksum=head.info.checksum)
         elif admission.outcome == "rebase":
-            disk.outbox.clear()
+            disk.position = Position(serial=1, txid=head.txid, whole_next=True, rebasing=True)
             self._stop()
+        if disk.position is not None and disk.position.rebasing:  # the engine starts
+            disk.outbox.clear()
             disk.draft = None
-            disk.position = Position(serial=1, txid=head.txid, whole_next=True)
+            self._stop()
+            disk.position = replace(disk.position, rebasing=False)
         elif disk.draft is not None:  # the engine starts, and gives the draft its name if the position speaks of it
             if disk.position is not None and disk.position.txid == disk.draft[0]:
                 disk.outbox[disk.draft[0]], disk.captured = disk.draft[1], disk.draft[1].after

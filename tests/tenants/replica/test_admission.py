@@ -39,10 +39,13 @@ def local(
     *,
     checksum: int = 0,
     whole_next: bool = False,
+    rebasing: bool = False,
     batch: str = "ours",
 ) -> Local:
     """A database whose position is ``txid``; its files are called ``batch``."""
-    position = None if txid is None else Position(serial=1, txid=txid, checksum=checksum, whole_next=whole_next)
+    position = (
+        None if txid is None else Position(serial=1, txid=txid, checksum=checksum, whole_next=whole_next, rebasing=rebasing)
+    )
     return Local(position=position, has_database=True, outbox=outbox, batch=lambda _: batch)
 
 
@@ -73,6 +76,8 @@ def outcome(disk: Local, *, head: int = HEAD, head_checksum: int = 7, batch: str
         ("here", local(HEAD + 2, (HEAD + 1, HEAD + 2)), {}),
         ("here", local(HEAD + 3, (HEAD + 1, HEAD + 2)), {}),
         ("here", local(HEAD, whole_next=True), {}),
+        ("here", local(HEAD, (HEAD - 3, HEAD + 2), whole_next=True, rebasing=True), {}),
+        ("rebase", local(HEAD - 1, (HEAD - 3, HEAD), whole_next=True, rebasing=True), {"before": 7}),
         ("rebase", local(HEAD + 4, (HEAD + 1, HEAD + 2)), {}),
         ("rebase", local(None, (HEAD + 1, HEAD + 2)), {}),
         ("restore", local(HEAD, checksum=8), {}),
