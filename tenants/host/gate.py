@@ -40,6 +40,9 @@ _NOT_REACHED = (ErrorCode.UNAVAILABLE, ErrorCode.LOST, ErrorCode.DRAINING)
 _REFUSED_S = 2.0
 """For so long a tenant that this node may not serve is not asked about again: each question costs a request to the store."""
 
+_HELD_S = 30.0
+"""For so long nobody is asked about a tenant that another node was found to have; then it may be ours to take again."""
+
 _REFUSED_MAX = 10_000
 """Of those that are remembered; the first are forgotten first."""
 
@@ -67,7 +70,8 @@ class Gate:
         self._replica = replica
         self._adopt = adopt
         self._known: set[str] = set()
-        self._held: set[str] = set()
+        self._held: dict[str, float] = {}
+        """Until when, of ``time.monotonic``, nobody starts them; they count as held until one serves again."""
         self._refused: dict[str, tuple[float, RemoteError]] = {}
 
     @property
@@ -76,25 +80,26 @@ class Gate:
         return len(self._held)
 
     def hold(self, tenant: str) -> None:
-        """Let nobody start the tenant's engine until it is released. This is kept in memory: the replicator says it again."""
-        self._held.add(tenant)
+        """Let nobody start the tenant's engine for a while, and then only if the replicator lets it in."""
+        self._held[tenant] = time.monotonic() + _HELD_S
+        self._known.discard(tenant)
 
     def release(self, tenant: str) -> bool:
         """Have the replicator asked about the tenant again; whether it was held."""
-        was_held = tenant in self._held
-        self._held.discard(tenant)
+        was_held = self._held.pop(tenant, None) is not None
         self._known.discard(tenant)
         self._refused.pop(tenant, None)
         return was_held
 
     def check_held(self, tenant: str) -> None:
         """``moved`` for a tenant that is held."""
-        if tenant in self._held:
+        if time.monotonic() < self._held.get(tenant, 0.0):
             raise moved()
 
     def served(self, tenant: str) -> None:
         """Note that the tenant's engine answers requests: whatever it was given to begin with, it has taken in."""
         self._known.add(tenant)
+        self._held.pop(tenant, None)
 
     async def open(self, tenant: str) -> Passage:
         """Return when the tenant may be started here and its folder holds what it is to start from.

@@ -57,12 +57,13 @@ class Handover:
             await self._pool.link.adopt(tenant, staged, preview=True)
 
     async def hold(self, tenant: str, reason: str) -> None:
-        """End the tenant's engine and start none until it is released: another node has taken the tenant."""
+        """End the tenant's engine, and start none until the replicator lets it in again: another node has taken the tenant."""
         tenant_folder(self._data_folder, tenant)  # which refuses what is no tenant's name
         _log.error("tenant_held", tenant=tenant, reason=reason)
         self._pool.gate.hold(tenant)
         async with self._pool.lock(tenant):
             await self._pool.end(tenant)
+            self._pool.gate.hold(tenant)  # news that it serves may have come meanwhile
 
     def release(self, tenant: str) -> None:
         """Serve the tenant again, if the replicator lets it in again."""

@@ -16,12 +16,14 @@ from engine.catalogue.statistics import STATS, MemoryStats
 from engine.layout import tenant_folder
 from engine.link import Link
 from engine.protocol import ErrorCode, RemoteError
+from tenants.host import gate
 from tenants.host.handover import Handover
+from tenants.host.pool import Pool
 from tenants.messages.host import Held, Hold, Release
 from tenants.router import Router
 from tests.service import wait_until
 from tests.tenants.conftest import OTHER, TENANT, Node
-from tests.tenants.pooling import ask, running_pool
+from tests.tenants.pooling import ask, eventually, running_pool
 
 
 @asynccontextmanager
@@ -123,3 +125,25 @@ async def test_what_is_no_tenants_name_is_held_by_nobody(node: Node, tenant: str
                 await host.call(method, arguments, result_type=Held)
             assert error.value.code == ErrorCode.INVALID
     assert (await node.status()).held == 0
+
+
+async def test_after_a_while_the_replicator_is_asked_whether_it_may_be_taken_again(
+    fork_server: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "_HELD_S", 0.2)
+    async with running_pool(fork_server.folder) as pool:
+        await pool.ensure(TENANT)
+        await eventually(lambda: (engine := pool.engine(TENANT)) is not None and engine.serving)
+        await Handover(pool, fork_server.folder).hold(TENANT, "fenced")
+        assert pool.gate.held == 1
+        await eventually(lambda: not is_held(pool))
+        await pool.ensure(TENANT)
+        await eventually(lambda: pool.gate.held == 0)
+
+
+def is_held(pool: Pool) -> bool:
+    try:
+        pool.gate.check_held(TENANT)
+    except RemoteError:
+        return True
+    return False

@@ -34,6 +34,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import msgspec
+
 from engine.captured import Position
 from tenants.replica.ownership.head import Head
 
@@ -68,7 +70,12 @@ def decide(local: Local, head: Head, checksum_at: Callable[[int], int | None]) -
     if not local.has_database:
         return "restore" if head.txid else "new"
     if local.position is not None and local.position.rebasing:
-        local = replace(local, outbox=None)  # what lies there is of another history, and is about to go
+        # What lies in the outbox is of another history, and about to go. Until it has gone nothing may be shipped, so what was
+        # decided is decided again, whether an engine is about to do it or was killed at that.
+        outcome = decide(
+            replace(local, outbox=None, position=msgspec.structs.replace(local.position, rebasing=False)), head, checksum_at
+        )
+        return "rebase" if outcome == "here" else outcome
     if not head.txid:
         return _first_time(local)
     assert head.info is not None

@@ -76,7 +76,7 @@ def outcome(disk: Local, *, head: int = HEAD, head_checksum: int = 7, batch: str
         ("here", local(HEAD + 2, (HEAD + 1, HEAD + 2)), {}),
         ("here", local(HEAD + 3, (HEAD + 1, HEAD + 2)), {}),
         ("here", local(HEAD, whole_next=True), {}),
-        ("here", local(HEAD, (HEAD - 3, HEAD + 2), whole_next=True, rebasing=True), {}),
+        ("rebase", local(HEAD, (HEAD - 3, HEAD + 2), whole_next=True, rebasing=True), {}),
         ("rebase", local(HEAD - 1, (HEAD - 3, HEAD), whole_next=True, rebasing=True), {"before": 7}),
         ("rebase", local(HEAD + 4, (HEAD + 1, HEAD + 2)), {}),
         ("rebase", local(None, (HEAD + 1, HEAD + 2)), {}),

@@ -150,6 +150,22 @@ async def test_nothing_is_given_up_until_it_was_said_how_long_it_is_kept(tmp_pat
         assert node.backups(OTHER).retention_s == 60
 
 
+async def test_what_is_too_old_goes_though_nothing_changes_any_more(tmp_path: Path, writer: Writer) -> None:
+    async with days(tmp_path) as node:
+        await node.maintenance.set_retention({TENANT: int(2 * DAY_S)})
+        await node.ship(writer, 3)
+        await node.look()
+        await node.next_day()
+        await node.ship(writer, 1)
+        await node.look()
+        await node.next_day()
+        assert node.levels() == {0: [(1, 1), (2, 2), (3, 3), (4, 4)], 9: [(1, 3), (1, 4)]}
+        for _ in range(3):  # two days, and some hours for the clock
+            await node.next_day()
+        assert node.levels() == {0: [(4, 4)], 9: [(1, 4)]}
+        assert await node.next_day() == 0
+
+
 async def test_a_drill_that_fails_alarms_gives_nothing_up_and_is_made_again(tmp_path: Path, writer: Writer) -> None:
     async with days(tmp_path) as node:
         await node.maintenance.set_retention({TENANT: 0})
