@@ -12,13 +12,15 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from engine.protocol import Caller, Limits
 from gateway.api.errors import Problem
 from gateway.authentication import authenticate
-from quotas.plans import PLANS
+from quotas.plans import FORGOTTEN_AFTER_S, PLANS
 from quotas.rate_limiter import Decision, RateLimiter
 from tenants.registry.keys import Principal
 from tenants.registry.registry import Registry
 
 _LIMITS = {
-    name: Limits(memories=plan.memories, storage_bytes=plan.storage_bytes, backups_kept_s=plan.recovery_s)
+    name: Limits(
+        memories=plan.memories, storage_bytes=plan.storage_bytes, backups_kept_s=plan.recovery_s + FORGOTTEN_AFTER_S
+    )
     for name, plan in PLANS.items()
 }
 

@@ -38,6 +38,7 @@ def environment_of(program: str, environment: Mapping[str, str]) -> dict[str, st
         kept = {
             name: value for name, value in environment.items() if name.startswith(_STORE_PREFIX) or name in _REPLICATOR_MAY_KNOW
         }
+        kept["OPENBLAS_NUM_THREADS"] = "1"  # it computes little, and each thread would hold memory for it
     else:
         kept = {name: value for name, value in environment.items() if not name.startswith(_STORE_PREFIX)}
     return kept | {"PYTHONUTF8": "1"}

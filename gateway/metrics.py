@@ -28,6 +28,7 @@ _REPLICA = {
     "shipped_total": ("engram_replica_shipped", "Files carried away since the replicator began."),
     "shipped_bytes_total": ("engram_replica_shipped_bytes", "Bytes of these files."),
     "failures_total": ("engram_replica_failures", "Attempts that failed since the replicator began."),
+    "stuck": ("engram_replica_stuck", "Databases with a file that can't be carried away, and keeps the others."),
     "fenced": ("engram_replica_fenced", "Databases of this node that another has taken."),
     "lease_s": ("engram_replica_lease_seconds", "For how long this node's lease still holds."),
     "drills_total": ("engram_replica_drills", "Backups restored to prove them, since the replicator began."),

@@ -124,6 +124,7 @@ class ReadinessProbe:
             "backlog": {"files": status.outbox_files, "bytes": status.outbox_bytes, "seconds": round(status.backlog_s, 1)},
             "lease_seconds": round(status.lease_s, 1),
             "fenced": status.fenced,
+            "stuck": status.stuck,
             "drills_failed": status.drills_failed,
         }
         if reasons := _what_is_wrong(status):
@@ -142,6 +143,8 @@ def _what_is_wrong(status: ReplicaStatus) -> list[str]:
         reasons.append(f"changes wait to be carried away for {status.backlog_s:.0f} s")
     if status.fenced:
         reasons.append(f"another node has taken {status.fenced} databases of this one")
+    if status.stuck:
+        reasons.append(f"{status.stuck} databases have changes that can't be carried away as they are")
     if status.drills_failed:
         reasons.append(f"the backups of {status.drills_failed} databases could not be restored when it was tried")
     return reasons

@@ -10,6 +10,10 @@ GIGABYTE = 10**9
 _HOUR_S = 3600
 _DAY_S = 24 * _HOUR_S
 
+FORGOTTEN_AFTER_S = 3 * _DAY_S
+"""So long after a plan looks back no more, nothing is left in any backup: a day until a snapshot is made without it, hours of
+margin for clocks, and a day until somebody comes by to remove what is older."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:

@@ -101,8 +101,7 @@ class Capture:
         """Whether the next file holds the whole database, and that is large: then it takes ``flush_whole``."""
         if self._source is None or not self._position.whole_next or self._drafted is not None:
             return False
-        files = self._source.files
-        return files.database_bytes() + files.log_bytes() > WHOLE_INLINE_BYTES_MAX
+        return self._source.pages(self._committed) * self._source.page_bytes > WHOLE_INLINE_BYTES_MAX
 
     def waiting(self) -> int:
         """Return how many files wait in the outbox."""

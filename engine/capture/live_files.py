@@ -50,11 +50,6 @@ class LiveFiles:
         """Return when the database's file was last changed, in nanoseconds since 1970."""
         return os.fstat(self.database()).st_mtime_ns
 
-    def log_bytes(self) -> int:
-        """Return how long the log is, 0 when there is none. Old frames may lie behind its end."""
-        descriptor = self.log()
-        return 0 if descriptor is None else os.fstat(descriptor).st_size
-
     def close(self) -> None:
         """Let go of both. After the end of every connection only."""
         for descriptor in (self._database, self._log):

@@ -69,6 +69,14 @@ class LogReader:
             raise LogDamaged("the log's pages are not as long as the database's")
         return header
 
+    def commit(self, frames: int) -> int:
+        """Return the size of the database after so many frames, in pages, as it stands there; 0 when the log is gone."""
+        descriptor = self._files.log()
+        if descriptor is None:
+            return 0
+        start = HEADER_BYTES + (frames - 1) * (FRAME_HEADER_BYTES + self._page_bytes)
+        return int.from_bytes(os.pread(descriptor, 8, start)[4:], "big")
+
     def follow(self, header: Header, last: int, *, first: int = 0, checksum: tuple[int, int] | None = None) -> Span:
         """Read the frames from ``first``, before which the chain has ``checksum``, to ``last``, which must be a commit.
 

@@ -33,6 +33,10 @@ class Source:
         lock = lock_page(self.page_bytes)
         return [number for number in range(first, last + 1) if number != lock]
 
+    def pages(self, frames: int) -> int:
+        """Return how many pages the database has after so many frames of its log, as the last of them says."""
+        return self.log.commit(frames) if frames else self.files.database_bytes() // self.page_bytes
+
     def from_log(self, span: Span, numbers: Sequence[int], frames: Sequence[int]) -> bytearray:
         """Return these pages, each from its frame."""
         data = self.log.read(span.header, frames)

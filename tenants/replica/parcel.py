@@ -137,6 +137,7 @@ class Reading:
 
 
 def sweep(spool: Path) -> None:
-    """Remove the copies that an earlier process left when it was killed."""
-    for path in spool.glob(f"{_SPOOLED}*"):
-        path.unlink(missing_ok=True)
+    """Remove what an earlier process left when it was killed: these copies, sealed ones, merged files, snapshots."""
+    for pattern in (f"{_SPOOLED}*", "sealed-*", "merge-*", "snapshot-*"):
+        for path in spool.glob(pattern):
+            path.unlink(missing_ok=True)

@@ -37,6 +37,7 @@ class Life(RuleBasedStateMachine):
         return Database(self.folder / "memory.db", clock=lambda: self.now, capture=Capture(self.folder, clock=lambda: self.now))
 
     def teardown(self) -> None:
+        self.flush()
         self.database.close()
         self.replica.ship(self.folder)
         assert self.replica.file() == (self.folder / "memory.db").read_bytes()
@@ -85,10 +86,15 @@ class Life(RuleBasedStateMachine):
     def flush(self) -> None:
         self.database.flush()
         assert self.database.capture is not None
+        if self.database.capture.needs_thread:
+            self.database.capture.flush_whole()
         assert not self.database.capture.is_behind
 
     @rule()
     def empty_the_log(self) -> None:
+        assert self.database.capture is not None
+        if self.database.capture.needs_thread:
+            self.flush()
         assert self.database.checkpoints.run()
         self.replica.ship(self.folder)
         assert self.replica.file() == (self.folder / "memory.db").read_bytes()
