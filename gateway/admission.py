@@ -18,9 +18,7 @@ from tenants.registry.keys import Principal
 from tenants.registry.registry import Registry
 
 _LIMITS = {
-    name: Limits(
-        memories=plan.memories, storage_bytes=plan.storage_bytes, backups_kept_s=plan.recovery_s + FORGOTTEN_AFTER_S
-    )
+    name: Limits(memories=plan.memories, storage_bytes=plan.storage_bytes, backups_kept_s=plan.recovery_s + FORGOTTEN_AFTER_S)
     for name, plan in PLANS.items()
 }
 

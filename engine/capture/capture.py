@@ -101,7 +101,7 @@ class Capture:
         """Whether the next file holds the whole database, and that is large: then it takes ``flush_whole``."""
         if self._source is None or not self._position.whole_next or self._drafted is not None:
             return False
-        return self._source.pages(self._committed) * self._source.page_bytes > WHOLE_INLINE_BYTES_MAX
+        return self._source.page_count(self._committed) * self._source.page_bytes > WHOLE_INLINE_BYTES_MAX
 
     def waiting(self) -> int:
         """Return how many files wait in the outbox."""

@@ -33,7 +33,7 @@ class Source:
         lock = lock_page(self.page_bytes)
         return [number for number in range(first, last + 1) if number != lock]
 
-    def pages(self, frames: int) -> int:
+    def page_count(self, frames: int) -> int:
         """Return how many pages the database has after so many frames of its log, as the last of them says."""
         return self.log.commit(frames) if frames else self.files.database_bytes() // self.page_bytes
 
