@@ -103,7 +103,7 @@ async def until(condition: Callable[[], bool]) -> None:
     await asyncio.to_thread(wait_until, condition)
 
 
-@pytest.mark.parametrize("master_key", [None, os.urandom(32)])
+@pytest.mark.parametrize("master_key", [None, os.urandom(32)], ids=["plain", "sealed"])
 async def test_an_empty_disk_has_every_account_again(disk: Disk, other_disk: Disk, master_key: bytes | None) -> None:
     async with disk.replicator, disk.replicated(master_key) as registry:
         account = await registry.sign_up(**ACCOUNT)
@@ -174,7 +174,11 @@ async def test_while_nobody_can_say_no_new_one_is_made(disk: Disk, monkeypatch: 
     assert not disk.database.exists()
 
 
-@pytest.mark.parametrize("content", [b"no snapshot", gzip.compress(b"no database" * 1000), gzip.compress(b"x" * 9999)[:40]])
+@pytest.mark.parametrize(
+    "content",
+    [b"no snapshot", gzip.compress(b"no database" * 1000), gzip.compress(b"x" * 9999)[:40]],
+    ids=["nonsense", "no database", "torn"],
+)
 async def test_a_damaged_snapshot_is_not_opened(disk: Disk, content: bytes) -> None:
     name = "control-" + "0" * 16
     (disk.spool / name).write_bytes(content)
