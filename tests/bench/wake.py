@@ -1,8 +1,13 @@
-"""Time until a tenant whose engine sleeps has its first answer, beside the start of an interpreter that imports the engine."""
+"""Time until a tenant whose engine sleeps has its first answer, beside the start of an interpreter that imports the engine.
+
+Also after the node was started again, when each tenant's owner is looked up in the object store (a directory here), and after
+everything but that store and the control plane was removed, when the tenant's database has to be brought from there.
+"""
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 import time
@@ -13,7 +18,7 @@ import httpx
 
 from tests.bench import table
 from tests.bench.node import metric, running, wait_until_all_sleep
-from tests.service import ROOT, Account
+from tests.service import ROOT, Account, Service
 
 _IDLE_S = "1"
 
@@ -40,6 +45,13 @@ def main() -> None:
                 second.append(_timed(_get, client, account, memory_id))
         if metric(service, "engram_engine_starts") - starts < given.tenants:
             raise SystemExit("not every engine slept when its tenant was first asked for")
+        service.stop()
+        service.start()
+        restarted = _first_answers(service, memories)
+        service.stop()
+        shutil.rmtree(service.folder / "tenants")
+        service.start()
+        restored = _first_answers(service, memories)
     bare = [_timed(_interpreter, "pass") for _ in range(given.interpreters)]
     fresh = [_timed(_interpreter, "import engine.main") for _ in range(given.interpreters)]
     rows = [
@@ -47,9 +59,17 @@ def main() -> None:
         _row("interpreter alone", bare, fresh),
         _row("first GET of a sleeping tenant", first, fresh),
         _row("second GET", second, fresh),
+        _row("first GET since the node's start", restarted, fresh),
+        _row("first GET of a tenant that only the store has", restored, fresh),
     ]
     head = ("", "samples", "p50 ms", "p99 ms", "max ms", "p50 baseline / p50")
     table.show(f"Time to the first answer, {given.tenants} tenants one after the other", head, rows)
+
+
+def _first_answers(service: Service, memories: list[tuple[Account, int]]) -> list[float]:
+    with httpx.Client(base_url=service.url, timeout=60) as client:
+        client.get("/health").raise_for_status()
+        return [_timed(_get, client, account, memory_id) for account, memory_id in memories]
 
 
 def _get(client: httpx.Client, account: Account, memory_id: int) -> None:
