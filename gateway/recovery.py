@@ -137,9 +137,10 @@ class Recovery:
         """``invalid`` unless the principal's plan, and what the store has, reach back to ``at``."""
         if not self._replicating:
             raise Problem("conflict", "Nothing is replicated here, so there is nothing to restore.")
-        if at > self._clock():
-            raise invalid("at", "lies in the future")
         reach = await self.reach(principal)
+        # What was captured while the clock was fast lies ahead when that was set back, and a restore may have to be undone to it.
+        if at > max(self._clock(), 1000 * (reach.backups.replicated_to or 0)):
+            raise invalid("at", "lies in the future")
         oldest = self._clock() - 1_000_000 * reach.retention_s
         stored = None if reach.backups.earliest is None else 1000 * reach.backups.earliest
         if at < oldest - _GRACE_US or (stored is not None and at < stored):

@@ -33,10 +33,6 @@ NUMBERED = ("memories", "imports")
 """The tables whose ids were told to somebody."""
 
 _HIGHEST = "SELECT seq FROM sqlite_sequence WHERE name = ?"
-_RAISE = "UPDATE sqlite_sequence SET seq = max(seq, ?2) WHERE name = ?1"
-_BEGIN = (
-    "INSERT INTO sqlite_sequence (name, seq) SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = ?1)"
-)
 _FORGET_REQUESTS = "DELETE FROM idempotent_requests"
 
 _T = TypeVar("_T")
@@ -82,8 +78,7 @@ def settle(restored: Path, *, present: Path | None, is_fork: bool) -> int:
 def _inherit(database: Database, present: Path) -> None:
     for table, highest in _until_damaged(_highest_ids(present)):
         with database.write_group():
-            database.connection.execute(_RAISE, (table, highest))
-            database.connection.execute(_BEGIN, (table, highest))
+            purges.reserve_ids(database.connection, table, highest)
     erased = 0
     for page in _until_damaged(_purges(present)):
         with database.write_group():

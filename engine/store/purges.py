@@ -25,6 +25,10 @@ _REMEMBER = """
 """
 _STORED = "SELECT id FROM memories WHERE id IN (SELECT value FROM json_each(?))"
 _ERASE = "DELETE FROM memories WHERE id IN (SELECT value FROM json_each(?))"
+_RAISE = "UPDATE sqlite_sequence SET seq = max(seq, ?2) WHERE name = ?1"
+_BEGIN = (
+    "INSERT INTO sqlite_sequence (name, seq) SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = ?1)"
+)
 
 
 def pages(connection: apsw.Connection, limit: int) -> Iterator[list[Purge]]:
@@ -40,11 +44,20 @@ def is_purged(connection: apsw.Connection, memory_id: int) -> bool:
     return connection.execute(_IS_PURGED, (memory_id,)).get is not None
 
 
+def reserve_ids(connection: apsw.Connection, table: str, highest: int) -> None:
+    """Never give out ids up to ``highest``: they were another database's that this one goes on from, or stands beside."""
+    connection.execute(_RAISE, (table, highest))
+    connection.execute(_BEGIN, (table, highest))
+
+
 def carry(connection: apsw.Connection, purges: Sequence[Purge]) -> Iterator[int]:
     """Remember these purges and erase what is there of them, as a purge does, in the caller's transaction.
 
     Yield how many memories were erased, piece by piece. The log still holds them afterwards. Once more, it changes nothing.
     """
+    if purges:
+        # An earlier state has not come to all of these ids. One that it gave out anew would be taken for what was purged.
+        reserve_ids(connection, "memories", max(purge.memory_id for purge in purges))
     connection.executemany(_REMEMBER, ((purge.memory_id, purge.content_hash, purge.purged_at) for purge in purges))
     stored = [row[0] for row in connection.execute(_STORED, (_json([purge.memory_id for purge in purges]),))]
     for first in range(0, len(stored), ERASED_AT_ONCE_MAX):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Self
@@ -97,7 +96,7 @@ class Recovery:
             Wanted(
                 tenant=asked.tenant,
                 kind="fork" if asked.mode == "fork" else "earlier",
-                at_ms=asked.at_ms if asked.at_ms < time.time() * 1000 else None,
+                at_ms=None if head.info is not None and head.info.timestamp_ms <= asked.at_ms else asked.at_ms,
                 follows_txid=0 if asked.mode == "fork" else head.txid,
                 pages=head.info.pages if head.info is not None else 0,
             )

@@ -7,6 +7,7 @@ writer's: ``Fenced``. Reading has few threads, because it computes; putting has 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
@@ -114,8 +115,11 @@ class Shipper:
 
 def _info(parcel: Parcel, head: Head, epoch: int) -> FileInfo:
     before = head.info
+    # An engine that was taken over says any time. One far ahead would keep retention from this history for ever.
+    timestamp_ms = min(parcel.timestamp_ms, time.time_ns() // 1_000_000)
     # The times of a history ascend, whatever clocks its nodes had: what is looked for by time is found by halving.
-    timestamp_ms = parcel.timestamp_ms if before is None else max(parcel.timestamp_ms, before.timestamp_ms + 1)
+    if before is not None:
+        timestamp_ms = max(timestamp_ms, before.timestamp_ms + 1)
     return FileInfo(
         timestamp_ms=timestamp_ms,
         batch=parcel.batch,

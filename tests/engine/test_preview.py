@@ -302,6 +302,20 @@ def test_a_fork_forgets_what_was_purged_from_its_source(tmp_path: Path) -> None:
         assert database.connection.execute("SELECT memory_id, purged_at FROM purges").fetchall() == [(2, 7), (3, 7), (99, 7)]
 
 
+def test_a_fork_gives_the_id_of_what_was_purged_to_no_other_memory(tmp_path: Path) -> None:
+    """The state that it was made of had not come to that id yet. A new memory under it would be erased by the next restore."""
+    with Database(tmp_path / "memory.db") as database:
+        with database.write_group():
+            create("made before the fork")(database)
+        with database.write_group():
+            recovery.forget(database, Forget(purges=[Purge(2, "made and purged since", 7), Purge(3, "likewise", 8)]), REQUEST)
+        with database.write_group():
+            create("made in the fork")(database)
+        made = database.connection.execute("SELECT id FROM memories ORDER BY id").fetchall()
+
+    assert made == [(1,), (4,)]
+
+
 def test_the_later_of_two_purges_counts(database: Database) -> None:
     """How long it is remembered goes by it."""
     now = database.now()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.ltx import Header, LtxError
 from tenants.replica.history.pages import PageFile
@@ -18,7 +18,7 @@ class Applied:
     """What several files have led to."""
 
     last: Header
-    """Of the last one."""
+    """Of the last one, with the time that the store says."""
     whole: bool
     """Whether one of them held the whole database, so that nothing before them is needed."""
 
@@ -45,11 +45,14 @@ def _apply(pages: PageFile, reading: Reading, before: Reading | None) -> Header:
         raise Damaged(entry, f"is no whole LTX file: {error}") from error
     if (header.min_txid, header.max_txid) != (entry.min_txid, entry.max_txid):
         raise Damaged(entry, "holds other transactions than its name says")
-    if (header.node_id, header.commit, header.timestamp_ms) != (info.checksum, info.pages, info.timestamp_ms):
+    if (header.node_id, header.commit) != (info.checksum, info.pages):
+        raise Damaged(entry, "has another file's metadata")
+    if entry.level != INCREMENTS and header.timestamp_ms != info.timestamp_ms:
         raise Damaged(entry, "has another file's metadata")
     if before is not None and _are_neighbours(before.entry, entry) and info.previous != before.info.batch:
         raise Damaged(entry, "does not continue the file before it")
-    return header
+    # The time within a file of level 0 is what the engine's clock said; the one beside it is made to ascend.
+    return replace(header, timestamp_ms=info.timestamp_ms)
 
 
 def _are_neighbours(one: Entry, other: Entry) -> bool:

@@ -101,10 +101,14 @@ class TenantSealing:
         with self._lock:
             if key_id in self._keys:
                 return self._keys[key_id]
-            self._file = tenant_keys.read(self._store, self._tenant)
-            if self._file is None:
+            file = tenant_keys.read(self._store, self._tenant)
+            if file is None:
                 raise KeyUnavailable(f"{self._tenant} has sealed objects, and the keys.json beside them is gone")
-            return self._unwrapped(master, self._file, key_id)
+            if file.destroyed_at is None:
+                key_file.unwrap(master, file, file.key(key_id))  # which proves what the file says, before it is believed
+            self._file = file
+            self._keys.clear()  # they were proven together with what the file before said
+            return self._unwrapped(master, file, key_id)
 
     def _unwrapped(self, master: Master, file: KeyFile, key_id: str) -> bytes:
         if key_id not in self._keys:

@@ -12,6 +12,7 @@ import pytest
 from tenants.replica.layout import INCREMENTS, SNAPSHOTS, keys_key, ltx_key
 from tenants.replica.objects import ObjectChanged, ObjectExists, ObjectStore, StoreUnavailable
 from tenants.replica.sealing import KeysDestroyed, KeyUnavailable, Master, Tampered, TenantSealing
+from tenants.replica.sealing.sealed_metadata import KEY_ID
 from tenants.replica.stores import open_store
 from tenants.replica.tree import FileInfo, Tree, digest_of
 from tenants.replica.trees import Trees
@@ -141,6 +142,33 @@ def test_from_when_on_objects_are_sealed_cannot_be_changed(store: ObjectStore, t
     for txid in (1, 2):
         with pytest.raises(Tampered):
             tree.info(INCREMENTS, txid, txid)
+
+
+def test_nor_while_the_keys_are_in_memory(store: ObjectStore, trees: Trees, tmp_path: Path) -> None:
+    """Somebody who writes to the bucket has the keys asked for anew, by an object with a key that nobody knows."""
+    tree = trees.of(TENANT)
+    put(tree, 1)
+    genuine = json.dumps(key_file(store)).encode()
+    metadata, body = stored(store, 1)
+    store.create(ltx_key(TENANT, INCREMENTS, 2, 2), body, metadata | {KEY_ID: "0123456789abcdef"})
+    store.create(ltx_key(TENANT, INCREMENTS, 3, 3), b"forged", info(b"forged").to_metadata())
+    store.replace(keys_key(TENANT), json.dumps(key_file(store) | {"sealed_from": 9}).encode(), tag=None)
+
+    for txid in (2, 3):
+        with pytest.raises(Tampered):
+            tree.info(INCREMENTS, txid, txid)
+    assert get(tree, 1) == MEMORY
+
+    forged_key = json.loads(genuine)["keys"][0] | {"id": "0123456789abcdef"}
+    forged_file = json.loads(genuine) | {"sealed_from": 9, "keys": [*json.loads(genuine)["keys"], forged_key]}
+    store.replace(keys_key(TENANT), json.dumps(forged_file).encode(), tag=None)
+    for txid in (2, 3):
+        with pytest.raises(Tampered):
+            tree.info(INCREMENTS, txid, txid)
+
+    store.replace(keys_key(TENANT), genuine, tag=None)
+    put(tree, 4)
+    assert get(Trees(store, MASTER, tmp_path).of(TENANT), 4) == MEMORY
 
 
 def test_objects_cannot_change_places(store: ObjectStore, trees: Trees) -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
 
 from engine.ltx import file_name
+from engine.ltx.limits import TIMESTAMP_MS_MAX
 from engine.protocol import ErrorCode, RemoteError
 from tenants.replica import steps
 from tenants.replica.figures import Figures
+from tenants.replica.history.rebuild import rebuild
+from tenants.replica.history.timeline import moment_of
+from tenants.replica.layout import INCREMENTS
 from tenants.replica.replication import Replication
 from tests.tenants.conftest import OTHER, TENANT
 from tests.tenants.replica.fault_proxy import Fault, FaultProxy
@@ -58,6 +63,29 @@ async def test_everything_is_shipped_once_and_in_order(
         assert status.encrypted == (master_key is not None)
         assert replication.shipping.changed() == {TENANT: writer.txid}
     check(tmp_path, store_address, writer, master_key=master_key)
+
+
+async def test_times_ascend_whatever_the_engines_clock_says_and_all_of_it_can_be_restored(
+    tmp_path: Path, store_address: str, writer: Writer
+) -> None:
+    """A clock was hours fast and set back, or an engine that was taken over has written the end of the calendar."""
+    async with replicating(tmp_path, store_address) as replication:
+        writer.live()
+        for ahead_ms in (3_600_000, 0, TIMESTAMP_MS_MAX // 2, 0):
+            writer.at_ms = time.time_ns() // 1_000_000 + ahead_ms if ahead_ms else 0
+            writer.write(2)
+            await shipped(replication, writer)
+        ended_ms = time.time_ns() // 1_000_000
+    check(tmp_path, store_address, writer)
+    with tree_at(tmp_path, store_address, TENANT) as tree:
+        moments = [moment_of(tree, entry) for entry in tree.entries(INCREMENTS)]
+        times = [moment.at_ms for moment in moments if moment is not None]
+        rebuilt = rebuild(tree, tmp_path / "middle", at_ms=times[4])
+
+    assert times == sorted(set(times))
+    assert len(times) == writer.txid
+    assert times[-1] < ended_ms + writer.txid
+    assert (rebuilt.txid, rebuilt.timestamp_ms) == (5, times[4])
 
 
 async def test_a_large_file_goes_through_the_spool(tmp_path: Path, store_address: str, writer: Writer) -> None:
