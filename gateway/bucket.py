@@ -29,7 +29,11 @@ def opened(environment: Mapping[str, str]) -> Iterator[tuple[ObjectStore, bytes 
             raise Failed("ENGRAM_REPLICA_URL says where the object store is")
         with contextlib.closing(open_store(settings.url, environment)) as store:
             yield store, settings.master_key
-    except (SettingsFault, StoreUrlError, StoreUnavailable, StoreRefused, NotOurs, BrokenHistory) as error:
+    except StoreUnavailable as error:
+        raise Failed(f"the object store can't be reached: {str(error) or type(error).__name__}") from error
+    except StoreRefused as error:
+        raise Failed(f"the object store refuses us: {str(error) or type(error).__name__}") from error
+    except (SettingsFault, StoreUrlError, NotOurs, BrokenHistory) as error:
         raise Failed(str(error) or type(error).__name__) from error
 
 

@@ -41,6 +41,8 @@ def _each(
             raise Failed("ENGRAM_MASTER_KEY says what the keys are wrapped with")
         trees = Trees(store, master_key, Path())
         for name in databases or _all(store):
+            if next(iter(store.list(f"{TENANTS}{name}/")), None) is None:
+                raise Failed(f"the store has nothing of {name}")  # keys for a slip of the finger would lie there for ever
             try:
                 work(trees, master_key, name)
             except KeysDestroyed:

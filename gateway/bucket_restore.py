@@ -32,8 +32,10 @@ def restore(environment: Mapping[str, str], database: str, *, at: str | None, to
             rebuilt = rebuild(Trees(store, master_key, Path(folder)).of(database), draft, at_ms=at_ms)
             os.link(draft, to)  # unlike a rename it never replaces what somebody has put there meanwhile
     except NothingToRestore as error:
-        when = "" if error.earliest_ms is None else f"; the first moment there is, is {to_text(1000 * error.earliest_ms)}"
-        raise Failed(f"the store has nothing of {database} from then{when}") from error
+        if error.earliest_ms is None:
+            raise Failed(f"the store has nothing of {database}") from error
+        earliest = to_text(1000 * error.earliest_ms)
+        raise Failed(f"the store has nothing of {database} from then; the first moment there is, is {earliest}") from error
     except OSError as error:
         raise Failed(f"{to}: {error.strerror or error}") from error
     click.echo(f"{to}: {rebuilt.pages * rebuilt.page_bytes:,} bytes, as of {to_text(1000 * rebuilt.timestamp_ms)}.")

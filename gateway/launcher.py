@@ -7,6 +7,7 @@ which inherits all that ``engram up`` was given, keeps what the program may know
 from __future__ import annotations
 
 import os
+import resource
 import sys
 from collections.abc import Mapping
 
@@ -47,6 +48,7 @@ def environment_of(program: str, environment: Mapping[str, str]) -> dict[str, st
 def main() -> None:
     """Become the program that the command line names."""
     (program,) = sys.argv[1:]
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it would hold the keys, and lie where nobody looks for them
     command = [sys.executable, "-P", "-m", _MODULES[program]]
     os.execve(sys.executable, command, environment_of(program, os.environ))  # noqa: S606
 

@@ -32,7 +32,7 @@ from engine.protocol.moment import Clock, system_clock, to_text
 from gateway.admission import caller
 from gateway.api.errors import Problem, invalid
 from quotas.plans import PLANS
-from tenants.messages.replica import AskBackups, Backups, Restore, RestoreDone, RestoreMode
+from tenants.messages.replica import AskBackups, Backups, Replicated, Restore, RestoreDone, RestoreMode, WaitReplicated
 from tenants.registry.databases import TooManyDatabases
 from tenants.registry.keys import Principal
 from tenants.registry.registry import Registry
@@ -102,7 +102,8 @@ class Recovery:
     async def in_place(self, principal: Principal, at: int) -> RestoreDone:
         """Replace today's state by that of ``at``."""
         with self._alone(principal.tenant):
-            done = await self._restore(principal, at, "in_place", after_txid=await self._check(principal, at))
+            after_txid = await self._check(principal, at, even_damaged=True)
+            done = await self._restore(principal, at, "in_place", after_txid=after_txid)
             _log.info("restored_in_place", tenant=principal.tenant, restored_to_ms=done.restored_to_ms, txid=done.txid)
             return done
 
@@ -114,6 +115,7 @@ class Recovery:
             try:
                 done = await self._restore(principal, at, "fork", after_txid=after_txid, into=database)
                 await self._carry_purges(principal, database)
+                await self._carry_away(database)
                 key = await self._registry.finish_fork(principal, database)
             except BaseException:
                 await asyncio.shield(self._registry.drop_fork(database))
@@ -121,10 +123,19 @@ class Recovery:
             _log.info("forked", tenant=principal.tenant, fork=database, restored_to_ms=done.restored_to_ms)
             return Fork(database=database, api_key=key, restored_to=1000 * done.restored_to_ms)
 
-    async def _check(self, principal: Principal, at: int) -> int:
-        """Return the last transaction there is, captured, if the past may be asked for ``at``."""
+    async def _check(self, principal: Principal, at: int, *, even_damaged: bool = False) -> int:
+        """Return the last transaction there is, captured, if the past may be asked for ``at``.
+
+        A database that is damaged can be restored in place, and then 0 is returned. A preview and a fork need it whole: to
+        compare with, and to say what was purged.
+        """
         await self._check_moment(principal, at)
-        return await self._flush(principal.tenant)
+        try:
+            return await self._flush(principal.tenant)
+        except RemoteError as error:
+            if error.code == ErrorCode.DATABASE_CORRUPT and even_damaged:
+                return 0
+            raise
 
     async def _restore(
         self, principal: Principal, at: int, mode: RestoreMode, *, after_txid: int, into: str = ""
@@ -150,13 +161,8 @@ class Recovery:
             raise problem
 
     async def _flush(self, tenant: str) -> int:
-        """Have the engine capture what it has; return the last transaction, or 0 if the database is damaged."""
-        try:
-            flushed = await self._router.call(tenant, FLUSH, Flush(), deadline_ms=_FLUSH_MS)
-        except RemoteError as error:
-            if error.code == ErrorCode.DATABASE_CORRUPT:  # which is a reason to restore it
-                return 0
-            raise
+        """Have the engine capture what it has; return the last transaction."""
+        flushed = await self._router.call(tenant, FLUSH, Flush(), deadline_ms=_FLUSH_MS)
         txid: int = flushed.txid
         return txid
 
@@ -178,6 +184,11 @@ class Recovery:
                     await self._router.call(
                         fork, FORGET, Forget(purges=piece.purges), caller=caller(principal), deadline_ms=DEADLINE_MAX_MS
                     )
+
+    async def _carry_away(self, fork: str) -> None:
+        """Return when the fork is in the object store as it is now: lost with this disk, it must come back, and come back so."""
+        txid = await self._flush(fork)
+        await self._replicator.call("wait", WaitReplicated(fork, txid), result_type=Replicated, deadline_ms=DEADLINE_MAX_MS)
 
     @contextlib.contextmanager
     def _alone(self, tenant: str) -> Iterator[None]:

@@ -27,7 +27,7 @@ def show_backups(url: str, key: str) -> None:
         "Replicated to": f"{_moment(state['replicated_to'])} ({kind})",
         "Backlog": waiting if backlog["files"] else "none",
         "Restorable": f"from {_moment(state['earliest'])} to {_moment(state['latest'])}",
-        "Kept for": f"{state['retention_seconds'] // 3600} hours",
+        "Kept for": _duration(state["retention_seconds"]),
         "Last snapshot": _moment(state["last_snapshot_at"]),
         "Last verified": _moment(state["last_verified_at"]),
     }
@@ -66,6 +66,11 @@ def _show_difference(done: dict[str, Any]) -> None:
     for example in done["examples"]:
         excerpt = _in_one_line(example.get("content", ""))[:_EXCERPT_CHARACTERS]
         click.echo(f"{_SIGNS[example['change']]} {example['id']:>8}  {excerpt}")
+
+
+def _duration(seconds: int) -> str:
+    hours = seconds // 3600
+    return f"{hours} hours" if hours % 24 or hours == 24 else f"{hours // 24} days"
 
 
 def _moment(text: str | None) -> str:

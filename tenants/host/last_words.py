@@ -17,10 +17,8 @@ from engine.captured import CAPTURED_FILE, FILE_BYTES, decode
 from engine.catalogue.lifecycle import DUE_BYTES_MAX, DUE_FILE, QUARANTINE_FILE, Due
 from engine.catalogue.recovery import INTAKE_JOURNAL, RESTORE_DATABASE, RESTORED_BYTES_MAX, RESTORED_FILE, Restored
 from engine.layout import TENANT
+from engine.ltx.limits import TIMESTAMP_MS_MAX, TXID_MAX
 from tenants.untrusted import Folder, Refused
-
-_NUMBER_MAX = 2**63 - 1
-"""What the protocol carries."""
 
 _decoder = msgspec.json.Decoder(Due)
 _restored_decoder = msgspec.json.Decoder(Restored)
@@ -75,7 +73,7 @@ def captured(folder: Path) -> tuple[int, int]:
             position = decode(opened.read(CAPTURED_FILE, bytes_max=FILE_BYTES))
     except Refused:
         position = None
-    if position is None or not (0 <= position.txid <= _NUMBER_MAX and 0 <= position.timestamp_ms <= _NUMBER_MAX):
+    if position is None or not (0 <= position.txid <= TXID_MAX and 0 <= position.timestamp_ms <= TIMESTAMP_MS_MAX):
         return 0, 0
     return position.txid, position.timestamp_ms
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import time
 
@@ -15,6 +16,9 @@ _log = structlog.get_logger()
 
 _SCAN_KEPT_S = 10.0
 """A scan reads every folder of the node, so it is not made anew for every question."""
+
+_PATIENCE_S = 0.5
+"""For a new scan. Whoever asks once an hour would else be told how it was an hour ago; on a large node the last scan has to do."""
 
 
 class Census:
@@ -39,9 +43,11 @@ class Census:
                 self._scanned.set()
 
     async def counts(self) -> ReplicaStatus:
-        """Return the last scan's, and have a new one made when it is old: nobody waits for it but the first."""
+        """Return the last scan's, and have a new one made when it is old: nobody waits for it long but the first."""
         if self._last is None or not 0 <= time.time() - self._last.scanned_at <= _SCAN_KEPT_S:  # the clock may be set back
+            self._scanned.clear()
             self._asked.set()
-        await self._scanned.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._scanned.wait(), None if self._last is None else _PATIENCE_S)
         assert self._last is not None
         return copy.copy(self._last)

@@ -80,7 +80,7 @@ def _has_database(folder: Folder) -> bool:
 def _range(folder: Folder, position: Position | None) -> tuple[int, int] | None:
     """Return the first and last transaction that wait: files, and the draft of one that its engine has not named yet."""
     try:
-        files = outbox.list_files(folder).files
+        files = outbox.list_files(folder, files_max=outbox.NAMES_MAX).files  # where they end is what is asked
     except Refused as refused:
         if refused.reason == "missing":
             return None

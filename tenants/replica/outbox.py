@@ -19,7 +19,10 @@ from tenants.untrusted import Folder, Refused
 OUTBOX = "outbox"
 
 FILES_MAX = 10_000
-"""In one outbox. An engine that writes without pause makes three a second: an hour during which nothing is carried away."""
+"""Of one outbox, looked at together. An engine that writes without pause makes so many while nothing is carried away for hours."""
+
+NAMES_MAX = 100_000
+"""In one outbox: as many while nothing is carried away for days. More is none of our engines'."""
 
 FILE_BYTES_MAX = 64 * 2**30
 """A snapshot is one file, and the largest plan's databases have 50 GB."""
@@ -60,18 +63,22 @@ class Listing:
     """Those before the transactions that were asked for."""
     refused: dict[str, str] = field(default_factory=dict)
     """Names and why. A name is a stranger's: any bytes, of any meaning."""
+    has_more: bool = False
+    """Whether there are others behind these."""
 
 
-def list_files(folder: Folder, *, after_txid: int | None = None) -> Listing:
-    """Return what is in the outbox of a tenant's ``folder``; ``Refused`` when that itself is none, or holds too much.
+def list_files(folder: Folder, *, after_txid: int | None = None, files_max: int | None = None) -> Listing:
+    """Return what is in the outbox of a tenant's ``folder``, the first ``files_max`` (``FILES_MAX``) by their names.
+
+    ``Refused`` when that itself is none, or holds too much.
 
     ``after_txid``: the files must continue this transaction. Otherwise whichever is the first may be.
     """
-    listing = Listing()
+    names = sorted(name for name in folder.names(OUTBOX, names_max=NAMES_MAX) if not _DRAFT.fullmatch(name))
+    files_max = FILES_MAX if files_max is None else files_max
+    listing = Listing(has_more=len(names) > files_max)
     found = []
-    for name in folder.names(OUTBOX, names_max=FILES_MAX):
-        if _DRAFT.fullmatch(name):
-            continue
+    for name in names[:files_max]:
         try:
             found.append(_look_at(folder, name))
         except LtxError:

@@ -33,6 +33,9 @@ from tenants.replica.trees import Trees
 _TRY_AGAIN_S = 10
 """A restore of a small database takes a second; one of a gigabyte, half a minute."""
 
+_SHIPPED_WAIT_S = 30.0
+"""For what was written before a restore to be in the store. It takes milliseconds, unless the store is away or far behind."""
+
 _BEFORE_WAIT_S = 5.0
 """For the last file before an ``in_place`` to be in the store, which knows best when it was captured."""
 
@@ -90,7 +93,7 @@ class Recovery:
         if asked.mode == "fork" and not await self._is_new(asked.into):
             raise invalid("into", "is a database already")
         if asked.after_txid:
-            await self._shipping.wait(asked.tenant, asked.after_txid)
+            await self._shipped(asked.tenant, asked.after_txid)
         head = self._shipping.head(asked.tenant) or admission.head
         staged = await self._rebuilding.stage(
             Wanted(
@@ -105,6 +108,15 @@ class Recovery:
             return await self._hand_over(asked, staged)
         finally:
             await asyncio.to_thread(self._staging.remove, staged.name)
+
+    async def _shipped(self, tenant: str, txid: int) -> None:
+        """Return when a transaction is in the store; ``unavailable`` when that takes longer than anybody should wait."""
+        try:
+            async with asyncio.timeout(_SHIPPED_WAIT_S):
+                await self._shipping.wait(tenant, txid)
+        except TimeoutError:
+            message = "what was written last has not reached the object store yet; nothing was changed"
+            raise RemoteError(ErrorCode.UNAVAILABLE, message, retry_after=_TRY_AGAIN_S) from None
 
     async def _is_new(self, tenant: str) -> bool:
         """Whether nothing is stored of a tenant, here or there. It is this node's then."""

@@ -128,4 +128,4 @@ class Shipping:
 
     def _admitted(self, tenant: str, admission: Admission) -> None:
         self._standing(tenant).admitted(admission)
-        self._turns.ask(tenant)
+        self._turns.ask(tenant, at_once=True)

@@ -72,7 +72,8 @@ class Staging:
 
     def holds(self, name: str) -> bool:
         """Whether the folder waits still."""
-        return (self._folder / name / STAGED_DATABASE).exists()
+        # Both: who moved them may have been killed after the first.
+        return all((self._folder / name / file).exists() for file in (STAGED_NOTE, STAGED_DATABASE))
 
     def remove(self, name: str) -> None:
         """Remove a folder; one that was moved is none any more."""

@@ -34,6 +34,8 @@ class Standing:
     """Those that the store has already: this process, or one before it, ended between putting and removing."""
     is_dirty: bool = True
     """Whether its outbox has changed since the last look."""
+    has_more: bool = False
+    """Whether the last look has left files out, because there were so many."""
     waiters: list[tuple[int, asyncio.Future[None]]] = field(default_factory=list)
     backoff: Backoff = field(default_factory=Backoff)
     refused: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -70,7 +72,7 @@ class Standing:
         """Take what lies in the outbox."""
         versions = {file.name: file.version for file in (*listing.files, *listing.stale)}
         self.refused = {name: version for name, version in self.refused.items() if versions.get(name) == version}
-        self.files = deque(listing.files)
+        self.files, self.has_more = deque(listing.files), listing.has_more
         self.stale = [file for file in listing.stale if file.name not in self.refused]
         has_gap = not listing.files and "order" in listing.refused.values()
         self.gaps = self.gaps + 1 if has_gap else 0
@@ -84,6 +86,7 @@ class Standing:
     def shipped(self, head: Head) -> None:
         """The store has the first of the files."""
         self.files.popleft()
+        self.is_dirty |= self.has_more and not self.files
         self.head = head
         self.backoff.reset()
         self._wake()

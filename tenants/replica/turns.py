@@ -17,16 +17,22 @@ class Turns:
         self._in_line: set[str] = set()
         self._under_way: set[str] = set()
         self._again: set[str] = set()
+        self._at_once: set[str] = set()
         self._later: dict[str, asyncio.TimerHandle] = {}
         self._somebody = asyncio.Event()
         self._nobody = asyncio.Event()
         self._nobody.set()
 
-    def ask(self, tenant: str) -> None:
-        """Give the tenant a turn after those in line; one that was to wait goes on waiting, whoever asks."""
+    def ask(self, tenant: str, *, at_once: bool = False) -> None:
+        """Give the tenant a turn after those in line; one that was to wait goes on waiting, whoever asks.
+
+        ``at_once``: what it was to wait for has come about, or is about to be found not to have, by an older look.
+        """
         if tenant in self._under_way:
             self._again.add(tenant)
-        elif tenant not in self._later:
+            if at_once:
+                self._at_once.add(tenant)
+        elif at_once or tenant not in self._later:
             self._enqueue(tenant)
 
     async def next(self) -> str:
@@ -42,9 +48,10 @@ class Turns:
     def finished(self, tenant: str, *, again_in_s: float | None = None) -> None:
         """End a turn. ``again_in_s``: when the next one is to be; ``None`` for when somebody asks, or has asked meanwhile."""
         self._under_way.remove(tenant)
-        if again_in_s is None and tenant in self._again:
+        if tenant in self._at_once or (again_in_s is None and tenant in self._again):
             again_in_s = 0.0
         self._again.discard(tenant)
+        self._at_once.discard(tenant)
         if again_in_s is None:
             if not (self._line or self._under_way or self._later):
                 self._nobody.set()

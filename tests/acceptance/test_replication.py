@@ -222,7 +222,7 @@ def test_each_program_knows_its_own_secrets_and_no_other(models: Path, tmp_path:
     }
     with Service(tmp_path / "data", environment=given) as node:
         known = {name: set(node.program(name).environ()) & given.keys() for name in may_know}
-        lines = [" ".join(process.cmdline()) for process in psutil.process_iter() if process.is_running()]
+        lines = [" ".join(line) for process in psutil.process_iter(["cmdline"]) if (line := process.info["cmdline"])]
 
     assert known == may_know
     assert not any(secret in line for line in lines for secret in given.values())
@@ -235,3 +235,22 @@ def test_a_stop_carries_away_what_was_written_last(models: Path, tmp_path: Path)
         assert node.stop(signal.SIGTERM) == 0
 
         assert list((node.tenant_folder(account) / "outbox").iterdir()) == []
+
+
+def test_a_damaged_database_is_restored_in_place_and_makes_no_fork(node: Service, account: Account) -> None:
+    create(account, "about the harbour")
+    at = moment(account)
+    engine = node.engines()[account.database]
+    engine.terminate()
+    wait_until(lambda: not engine.is_running())
+    path = node.folder / "tenants" / account.database[3:5] / account.database / "memory.db"
+    path.write_bytes(path.read_bytes().replace(b"harbour", b"harbor!"))
+    problem(account.get("/v1/memories"), 503, "database_corrupt")
+    stored = {folder.name for folder in (node.folder / "replica" / "tenants").iterdir()}
+
+    for mode in ("preview", "fork"):  # neither can be made without the database itself, and nothing is left of the attempt
+        problem(account.post("/v1/restore", json={"at": at, "mode": mode}), 503, "database_corrupt")
+    assert {folder.name for folder in (node.folder / "replica" / "tenants").iterdir()} == stored
+    restore(account, at, "in_place")
+
+    assert contents(account) == ["about the harbour"]

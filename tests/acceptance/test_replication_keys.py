@@ -107,3 +107,12 @@ def test_what_is_wrong_is_one_line(objects: Objects, arguments: list[str], envir
     assert words in answer.output
     assert answer.output.count("\n") == 1
     assert all(objects.read(tenant, 1) == BODY for tenant in TENANTS)
+
+
+def test_what_is_not_there_is_given_no_keys(objects: Objects) -> None:
+    stranger = "db_" + "z" * 20
+    refused = objects.engram("rotate-keys", stranger)
+
+    assert refused.exit_code == 1
+    assert f"the store has nothing of {stranger}" in refused.output
+    assert stranger not in objects.engram("rotate-keys").output

@@ -216,6 +216,7 @@ CALLS: dict[str, list[tuple[str, str, Any]]] = {
         ("GET", "/v1/workspaces", None),
         ("GET", "/v1/workspaces/default", None),
         ("GET", "/v1/export", None),
+        ("GET", "/v1/backups", None),
     ],
     "write": [
         ("POST", "/v1/memories", {"content": "y"}),
@@ -232,7 +233,12 @@ CALLS: dict[str, list[tuple[str, str, Any]]] = {
         ("POST", "/v1/memories/1/restore", None),
         ("DELETE", "/v1/trash", None),
     ],
-    "admin": [("GET", "/v1/keys", None), ("POST", "/v1/keys", {"name": "x"}), ("DELETE", "/v1/keys/key_unknown", None)],
+    "admin": [
+        ("GET", "/v1/keys", None),
+        ("POST", "/v1/keys", {"name": "x"}),
+        ("DELETE", "/v1/keys/key_unknown", None),
+        ("POST", "/v1/restore", {"at": "2020-01-01T00:00:00Z", "mode": "preview"}),
+    ],
 }
 EXAMPLES = {"{memory_id}": "1", "{version}": "1", "{key_id}": "key_unknown"}
 
@@ -259,6 +265,8 @@ def test_a_key_may_do_what_its_scopes_say_and_nothing_else(account: Account, sco
                 answer = client.request(method, path, json=body)
                 if scope not in scopes:
                     assert problem(answer, 403, "forbidden")["scope"] == scope, (method, path)
+                elif path == "/v1/restore":
+                    problem(answer, 400, "invalid", "at")  # before there was anything
                 else:
                     assert answer.status_code in (200, 201, 204) or path == "/v1/keys/key_unknown", (method, path)
     if "write" not in scopes:

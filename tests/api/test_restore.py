@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.api.answers import problem
-from tests.api.backups import contents, create, moment, restore
-from tests.service import Account
+from tests.api.backups import contents, create, in_store, moment, restore
+from tests.service import Account, Service
 
 
 @pytest.fixture
@@ -50,6 +50,16 @@ def test_a_fork_is_a_database_of_its_own(changed: tuple[Account, str]) -> None:
         assert [hit["memory"]["content"] for hit in fork.search("of the fork", mode="keyword")] == ["of the fork"]
         assert [key["name"] for key in fork.get("/v1/keys").json()["keys"]] == ["first key"]
     assert contents(account) == before
+
+
+def test_a_fork_is_in_the_store_without_what_was_purged_before_its_key_is_told(
+    service: Service, changed: tuple[Account, str]
+) -> None:
+    """Lost with its disk right then, it must not come back with what its source has purged."""
+    account, at = changed
+    done = restore(account, at, "fork", status=201)
+    with Account(str(account.base_url), done["api_key"], done["database"]) as fork:
+        assert in_store(service, fork) == ["stays", "is changed", "is deleted"]
 
 
 def test_a_restore_in_place_can_be_taken_back(changed: tuple[Account, str]) -> None:

@@ -58,7 +58,8 @@ class ClockNode(Node):
         with (self.folder / "log").open("ab") as log:
             self._processes["gateway.main"] = subprocess.Popen(
                 [sys.executable, "-P", "-m", "gateway.main"],
-                env=self.environment | {"ENGRAM_PORT": str(port), "ENGRAM_SIGNUPS_PER_MINUTE": "1000"},
+                env=self.environment
+                | {"ENGRAM_PORT": str(port), "ENGRAM_SIGNUPS_PER_MINUTE": "1000", "ENGRAM_REPLICA_URL": "off"},
                 stdout=log,
                 stderr=log,
             )

@@ -231,8 +231,9 @@ def test_strange_names_are_refused_counted_and_logged_in_one_line(data: Path) ->
 
 
 @pytest.mark.usefixtures("way")
-def test_an_outbox_of_too_many_files_is_not_read_to_its_end(data: Path) -> None:
-    for number in range(outbox.FILES_MAX + 1):
+def test_an_outbox_of_too_many_files_is_not_read_to_its_end(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "NAMES_MAX", 100)
+    for number in range(outbox.NAMES_MAX + 1):
         (box(data) / str(number)).touch()
     with capture_logs() as logs:
         status = Watcher(data / "tenants").scan()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,9 @@ from engine.link import Link
 from engine.protocol import ErrorCode, RemoteError
 from tenants.messages.replica import STAGING, RestoreDone
 from tenants.replica import layout
+from tenants.replica.history.timeline import moment_of
 from tests.tenants.conftest import OTHER, TENANT
+from tests.tenants.replica.replicating import tree_at
 from tests.tenants.replicated_node import clients, contents, create, replicated_node, restore, shipped
 
 HOUR_MS = 3_600_000
@@ -100,6 +103,36 @@ async def test_a_moment_is_restored_in_place_and_taken_back(tmp_path: Path) -> N
             await restore(replica, undone.before_ms, "in_place")
             assert await contents(router) == {"one", "four"}
         assert not list((node.folder / STAGING).iterdir())
+
+
+async def test_a_restore_is_taken_back_where_the_clock_was_fast_and_is_set_back(tmp_path: Path) -> None:
+    """What was stored then is later than now, and so is all that follows on it."""
+    data, objects = tmp_path / "data", tmp_path / "objects"
+    with replicated_node(data, objects) as node:
+        async with clients(node) as (router, replica):
+            await create(router, "one")
+            await shipped(router, replica)
+            await create(router, "two")
+    with tree_at(data, objects.as_uri(), TENANT) as tree:
+        entries = list(tree.entries(layout.INCREMENTS))
+        for entry in entries:
+            with tree.open(entry.level, entry.min_txid, entry.max_txid) as (info, pieces):
+                body = b"".join(pieces)
+            tree.delete([entry])
+            tree.put(entry.level, entry.min_txid, entry.max_txid, body, replace(info, timestamp_ms=info.timestamp_ms + HOUR_MS))
+        first = moment_of(tree, entries[0])
+        assert first is not None
+
+    with replicated_node(data, objects) as node:
+        async with clients(node) as (router, replica):
+            await create(router, "three")
+            await shipped(router, replica)
+            done = await restore(replica, first.at_ms, "in_place")
+            assert await contents(router) == {"one"}
+            assert done.before_ms > time.time() * 1000
+            await restore(replica, done.before_ms, "in_place")
+
+            assert await contents(router) == {"one", "two", "three"}
 
 
 async def test_a_fork_is_another_tenant_with_a_history_of_its_own(tmp_path: Path) -> None:

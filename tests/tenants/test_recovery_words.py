@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine.captured import CAPTURED_FILE, FILE_BYTES, Position, encode_slot, slot_offset
@@ -45,12 +45,15 @@ def test_honest_words_are_read(tmp_path: Path) -> None:
     assert last_words.captured(tmp_path) == (7, 9)
 
 
+@example(txid=1, timestamp_ms=253_402_300_800_000)
 @given(txid=st.integers(-(2**70), 2**70), timestamp_ms=st.integers(-(2**70), 2**70))
 def test_numbers_are_such_as_can_be_told(tmp_path_factory: pytest.TempPathFactory, txid: int, timestamp_ms: int) -> None:
     folder = tmp_path_factory.mktemp("words")
     write_position(folder, txid=txid, timestamp_ms=timestamp_ms)
 
-    assert all(0 <= number < 2**63 for number in last_words.captured(folder))
+    captured_txid, captured_ms = last_words.captured(folder)
+    assert 0 <= captured_txid < 2**63
+    assert 0 <= captured_ms <= 253_402_300_799_999  # the last millisecond that anybody can be shown
 
 
 @given(data=st.binary(max_size=FILE_BYTES))

@@ -6,11 +6,13 @@ before a file's end was seen, so what is here counts for nothing until the last 
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
+from engine.free_space import FreeSpace
 from engine.ltx import Decoder, Header, LtxError, Page, page_checksum
 from tenants.replica.history.page_checksums import PageChecksums
 
@@ -19,6 +21,9 @@ DATABASE_BYTES_MAX = 64 * 2**30
 
 _PAGES_MAX = DATABASE_BYTES_MAX // 4096
 """Our databases have pages of 4 KiB. Of smaller ones a stranger could claim so many that their checksums fill the memory."""
+
+_LOOK_BYTES = 16 * 2**20
+"""Written between two looks at what the disk has free: what must stay free is larger, so that engines go on."""
 
 _RUN_PAGES_MAX = 256
 """Pages that are written by one call: a megabyte of the usual ones, and fewer than a call takes pieces (1,024)."""
@@ -37,6 +42,8 @@ class PageFile:
         self._run: list[bytes] = []
         self._run_checksums: list[int] = []
         self._run_first = 0
+        self._until_look = 0
+        self._disk = FreeSpace(path.parent)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
     def __enter__(self) -> Self:
@@ -48,6 +55,7 @@ class PageFile:
     def close(self) -> None:
         """Close the file; it stays."""
         os.close(self._file)
+        self._disk.close()
 
     @property
     def pages(self) -> int:
@@ -71,7 +79,8 @@ class PageFile:
     def apply(self, pieces: Iterable[bytes]) -> Header:
         """Apply a file and return its header; ``LtxError`` if it is none, or belongs to a database of another page size.
 
-        A file without pages changes nothing, whatever size it says: it is a fence between two owners.
+        A file without pages changes nothing, whatever size it says: it is a fence between two owners. ``OSError`` (ENOSPC) when
+        it would take of the disk what must stay free: a stranger's database of zeros is as large as it says, and its files small.
         """
         decoder = Decoder(database_bytes_max=self._database_bytes_max)
         header: Header | None = None
@@ -125,6 +134,7 @@ class PageFile:
         if not self._run:
             return
         offset, left = (self._run_first - 1) * self.page_bytes, len(self._run) * self.page_bytes
+        self._check_room(left)
         written = os.pwritev(self._file, self._run, offset)
         if written < left:  # the disk is nearly full, or a signal came; the rest is written, or says why not
             rest = memoryview(b"".join(self._run))
@@ -132,3 +142,10 @@ class PageFile:
                 written += os.pwrite(self._file, rest[written:], offset + written)
         self._checksums.note(self._run_first, self._run_checksums)
         self._run, self._run_checksums = [], []
+
+    def _check_room(self, size: int) -> None:
+        self._until_look -= size
+        if self._until_look < 0:
+            self._until_look = _LOOK_BYTES
+            if not self._disk.fits(_LOOK_BYTES):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

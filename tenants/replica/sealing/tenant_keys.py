@@ -6,6 +6,7 @@ other goes on from what that one wrote. An answer may be lost: who meets a chang
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 import msgspec
@@ -148,4 +149,4 @@ def _newest(store: ObjectStore, tenant: str) -> int:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

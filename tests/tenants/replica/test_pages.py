@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from collections.abc import Iterator
@@ -11,11 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.free_space import RESERVE_BYTES_MIN
 from engine.ltx import Decoder, Header, LtxError, Page, database_checksum, lock_page, page_checksum
 from tenants.replica.history.encoding import encoded, every_page
 from tenants.replica.history.failures import BrokenHistory
 from tenants.replica.history.page_checksums import PageChecksums
 from tenants.replica.history.pages import PageFile
+from tests.faults.failing_disk import free_bytes, needs_root, small_disk
 from tests.tenants.replica.histories import content, ltx
 
 PAGE = 512
@@ -89,6 +92,17 @@ def test_a_broken_file_is_refused_wherever_it_breaks_off(tmp_path: Path) -> None
     for end in range(len(data)):
         with PageFile(tmp_path / "database") as pages, pytest.raises(LtxError):
             pages.apply([data[:end]])
+
+
+@needs_root
+def test_a_database_that_its_small_files_do_not_show_leaves_the_disk_what_must_stay_free(tmp_path: Path) -> None:
+    """An engine that was taken over ships gigabytes of zeros, which take up next to nothing, and then one page."""
+    zeros = ltx(header(2, 20_000, page_size=4096), dict.fromkeys(range(1, 20_001), bytes(4096)))
+    with small_disk(tmp_path / "disk", 64) as folder:
+        with PageFile(folder / "database") as pages, pytest.raises(OSError, match="No space left") as error:
+            pages.apply(pieces(zeros, 4096))
+        assert error.value.errno == errno.ENOSPC
+        assert free_bytes(folder) >= RESERVE_BYTES_MIN
 
 
 def test_what_a_broken_attempt_left_is_replaced(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from engine.ltx import file_name
 from engine.ltx.limits import TIMESTAMP_MS_MAX
 from engine.protocol import ErrorCode, RemoteError
-from tenants.replica import steps
+from tenants.replica import outbox, steps
 from tenants.replica.figures import Figures
 from tenants.replica.history.rebuild import rebuild
 from tenants.replica.history.timeline import moment_of
@@ -86,6 +86,19 @@ async def test_times_ascend_whatever_the_engines_clock_says_and_all_of_it_can_be
     assert len(times) == writer.txid
     assert times[-1] < ended_ms + writer.txid
     assert (rebuilt.txid, rebuilt.timestamp_ms) == (5, times[4])
+
+
+async def test_more_files_than_are_looked_at_together_are_shipped_after_days_without_a_store(
+    tmp_path: Path, store_address: str, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "FILES_MAX", 4)
+    writer.write(13)
+    async with replicating(tmp_path, store_address) as replication:
+        await shipped(replication, writer)
+        writer.live()
+        writer.write(9)
+        await shipped(replication, writer)
+    check(tmp_path, store_address, writer)
 
 
 async def test_a_large_file_goes_through_the_spool(tmp_path: Path, store_address: str, writer: Writer) -> None:

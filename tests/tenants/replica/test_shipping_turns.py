@@ -45,6 +45,23 @@ async def test_who_asks_during_its_turn_has_another_and_never_two_at_once() -> N
     await turns.nobody()
 
 
+@pytest.mark.parametrize("comes", ["meanwhile", "later"])
+async def test_who_waits_for_something_has_its_turn_when_that_comes(comes: str) -> None:
+    turns = Turns()
+    turns.ask("a")
+    await turns.next()
+    if comes == "meanwhile":
+        turns.ask("a", at_once=True)
+    turns.finished("a", again_in_s=3600.0)
+    if comes == "later":
+        turns.ask("a", at_once=True)
+
+    async with asyncio.timeout(10):
+        assert await turns.next() == "a"
+    turns.finished("a")
+    await turns.nobody()
+
+
 async def test_who_is_to_wait_waits_whoever_asks_until_it_is_hurried() -> None:
     turns = Turns()
     turns.ask("a")
