@@ -149,7 +149,7 @@ class Recovery:
         if not self._replicating:
             raise Problem("conflict", "Nothing is replicated here, so there is nothing to restore.")
         reach = await self.reach(principal)
-        # What was captured while the clock was fast lies ahead when that was set back, and a restore may have to be undone to it.
+        # What was captured while the clock was fast lies ahead when that was set back, and a restore may be undone to it.
         if at > max(self._clock(), 1000 * (reach.backups.replicated_to or 0)):
             raise invalid("at", "lies in the future")
         oldest = self._clock() - 1_000_000 * reach.retention_s
@@ -186,7 +186,7 @@ class Recovery:
                     )
 
     async def _carry_away(self, fork: str) -> None:
-        """Return when the fork is in the object store as it is now: lost with this disk, it must come back, and come back so."""
+        """Return when the fork is in the object store as it is now: lost with this disk, it comes back, and comes back so."""
         txid = await self._flush(fork)
         await self._replicator.call("wait", WaitReplicated(fork, txid), result_type=Replicated, deadline_ms=DEADLINE_MAX_MS)
 

@@ -21,6 +21,9 @@ from gateway.node import CannotStart, Node
 from gateway.settings import GatewaySettings, SettingsError
 
 _READY_WAIT_S = 120.0
+_SILENCE_S = 15.0
+"""After so long without an answer we say where the reason is: an object store that is not there or refuses us, most often."""
+
 _FULLY_READY_WAIT_S = 30.0
 """How long a service that answers may lack a part, the model for instance, before we say so and go on."""
 
@@ -64,7 +67,7 @@ def _run_node(node: Node, settings: GatewaySettings, stop: threading.Event, star
     for name, part in readiness["parts"].items():
         if part["status"] != "ready":
             click.echo(f"  without {name}: {part.get('reason', part['status'])}")
-    click.echo(_backups(settings))
+    click.echo(_backups(settings, is_ready=readiness["parts"]["replicator"]["status"] == "ready"))
     click.echo(_welcome(settings.public_url, time.monotonic() - started_at, str(node.log_path)))
     while node.running() and not stop.wait(0.5):
         pass
@@ -78,6 +81,7 @@ def _run_node(node: Node, settings: GatewaySettings, stop: threading.Event, star
 def _wait_until_ready(node: Node, settings: GatewaySettings, stop: threading.Event) -> dict[str, Any] | None:
     """Return what ``/ready`` says once requests are served, after a while even if a part is missing."""
     begun = time.monotonic()
+    is_told = False
     while node.running() and not stop.is_set() and time.monotonic() - begun < _READY_WAIT_S:
         answer = _ask(settings)
         if answer is not None and answer["status"] == "ready":
@@ -85,6 +89,9 @@ def _wait_until_ready(node: Node, settings: GatewaySettings, stop: threading.Eve
         patient = time.monotonic() - begun < _FULLY_READY_WAIT_S
         if answer is not None and answer["status"] == "degraded" and (not patient or _lacks_for_good(answer)):
             return answer
+        if answer is None and not is_told and time.monotonic() - begun > _SILENCE_S:
+            is_told = True
+            click.echo(f"It takes longer than it should; {node.log_path} says what is waited for.")
         stop.wait(0.1)
     return None
 
@@ -106,9 +113,11 @@ def _ask(settings: GatewaySettings) -> dict[str, Any] | None:
     return answer
 
 
-def _backups(settings: GatewaySettings) -> str:
+def _backups(settings: GatewaySettings, *, is_ready: bool) -> str:
     if not settings.replicating:
         return "Nothing is replicated: this disk holds the only copy (ENGRAM_REPLICA_URL=off)."
+    if not is_ready:
+        return f"Nothing is carried to {settings.replica_url} yet: changes wait on this disk."
     return f"Every change is carried to {settings.replica_url}, from where any second can be restored."
 
 

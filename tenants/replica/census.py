@@ -18,7 +18,7 @@ _SCAN_KEPT_S = 10.0
 """A scan reads every folder of the node, so it is not made anew for every question."""
 
 _PATIENCE_S = 0.5
-"""For a new scan. Whoever asks once an hour would else be told how it was an hour ago; on a large node the last scan has to do."""
+"""For a new scan: whoever asks once an hour would else be told how it was an hour ago. On a large node the last has to do."""
 
 
 class Census:

@@ -19,10 +19,10 @@ from tenants.untrusted import Folder, Refused
 OUTBOX = "outbox"
 
 FILES_MAX = 10_000
-"""Of one outbox, looked at together. An engine that writes without pause makes so many while nothing is carried away for hours."""
+"""Of one outbox, looked at together. An engine that writes without pause makes so many in hours without a store."""
 
 NAMES_MAX = 100_000
-"""In one outbox: as many while nothing is carried away for days. More is none of our engines'."""
+"""In one outbox: of days without a store. What holds more is none that our engines fill."""
 
 FILE_BYTES_MAX = 64 * 2**30
 """A snapshot is one file, and the largest plan's databases have 50 GB."""

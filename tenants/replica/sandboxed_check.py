@@ -15,12 +15,16 @@ from pathlib import Path
 import msgspec
 
 from engine.catalogue.lifecycle import CheckReport
+from engine.catalogue.recovery import STAGED_DATABASE
 
 _REPORT_BYTES_MAX = 4 * 2**20
 """A thousand findings of two thousand characters, and more than half as much again for how they are written."""
 
-_SECONDS_MAX = 3600.0
-"""50 GB, the largest plan's, are read in that at 14 MB/s."""
+_SECONDS = 300.0
+"""That any check may take. What it opens is a stranger's, who would keep it for ever, and it is others' turn after it."""
+
+_BYTES_A_SECOND = 14e6
+"""That are checked at least: 50 GB, the largest plan's, in an hour."""
 
 _END_S = 10.0
 """From its last word to its end."""
@@ -32,6 +36,8 @@ class CouldNotCheck(Exception):
 
 def check_folder(folder: Path) -> CheckReport:
     """Return what is wrong with ``memory.db`` in ``folder``, which is ours alone; ``CouldNotCheck``. It may take an hour."""
+    database = folder / STAGED_DATABASE
+    seconds = seconds_for(database.stat().st_size if database.exists() else 0)
     process = subprocess.Popen(  # noqa: S603
         [*_politely(), sys.executable, "-P", "-m", "engine.check", str(folder)],
         env={"PATH": "/usr/bin:/bin", "PYTHONUTF8": "1", "OPENBLAS_NUM_THREADS": "1"},
@@ -41,7 +47,7 @@ def check_folder(folder: Path) -> CheckReport:
         cwd="/",
     )
     assert process.stdout is not None
-    overdue = threading.Timer(_SECONDS_MAX, process.kill)
+    overdue = threading.Timer(seconds, process.kill)
     overdue.start()
     try:
         report = process.stdout.read(_REPORT_BYTES_MAX + 1)
@@ -58,6 +64,11 @@ def check_folder(folder: Path) -> CheckReport:
         return msgspec.json.decode(report.splitlines()[-1] if report else b"", type=CheckReport)
     except ValueError as error:
         raise CouldNotCheck(f"the check ended with status {status} and no report") from error
+
+
+def seconds_for(database_bytes: int) -> float:
+    """Return how long the check of a database of this size may take. Pure."""
+    return _SECONDS + database_bytes / _BYTES_A_SECOND
 
 
 def _politely() -> list[str]:

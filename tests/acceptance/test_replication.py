@@ -103,6 +103,10 @@ def test_a_damaged_database_is_restored_in_place(node: Service, account: Account
             database.write(b"\xff" * 200)
     wait_until(lambda: account.get("/v1/memories?limit=500").status_code == 503)
     problem(account.get("/v1/memories?limit=500"), 503, "database_corrupt")
+    stored = {folder.name for folder in (node.folder / "replica" / "tenants").iterdir()}
+    for mode in ("preview", "fork"):  # both need the database itself, and nothing is left of the attempt
+        restore(account, at, mode, status=503)
+    assert {folder.name for folder in (node.folder / "replica" / "tenants").iterdir()} == stored
 
     done = restore(account, at, "in_place")
 
@@ -235,22 +239,3 @@ def test_a_stop_carries_away_what_was_written_last(models: Path, tmp_path: Path)
         assert node.stop(signal.SIGTERM) == 0
 
         assert list((node.tenant_folder(account) / "outbox").iterdir()) == []
-
-
-def test_a_damaged_database_is_restored_in_place_and_makes_no_fork(node: Service, account: Account) -> None:
-    create(account, "about the harbour")
-    at = moment(account)
-    engine = node.engines()[account.database]
-    engine.terminate()
-    wait_until(lambda: not engine.is_running())
-    path = node.folder / "tenants" / account.database[3:5] / account.database / "memory.db"
-    path.write_bytes(path.read_bytes().replace(b"harbour", b"harbor!"))
-    problem(account.get("/v1/memories"), 503, "database_corrupt")
-    stored = {folder.name for folder in (node.folder / "replica" / "tenants").iterdir()}
-
-    for mode in ("preview", "fork"):  # neither can be made without the database itself, and nothing is left of the attempt
-        problem(account.post("/v1/restore", json={"at": at, "mode": mode}), 503, "database_corrupt")
-    assert {folder.name for folder in (node.folder / "replica" / "tenants").iterdir()} == stored
-    restore(account, at, "in_place")
-
-    assert contents(account) == ["about the harbour"]

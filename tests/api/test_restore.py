@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from engine.protocol.moment import to_text
+from tenants.replica.history.timeline import earliest_ms
 from tests.api.answers import problem
 from tests.api.backups import contents, create, in_store, moment, restore
 from tests.service import Account, Service
+from tests.tenants.replica.histories import set_ahead
+from tests.tenants.replica.replicating import tree_at
 
 
 @pytest.fixture
@@ -74,6 +79,28 @@ def test_a_restore_in_place_can_be_taken_back(changed: tuple[Account, str]) -> N
 
     restore(account, done["undo_at"], "in_place")
     assert contents(account) == before
+
+
+@pytest.mark.usefixtures("models")
+def test_it_can_be_taken_back_where_the_clock_was_fast_and_is_set_back(tmp_path: Path) -> None:
+    """Then the last moment before it lies in the future, and may be asked for as the only one."""
+    with Service(tmp_path) as service, service.sign_up() as account:
+        create(account, "first")
+        create(account, "second")
+        key, database = account.key, account.database
+    with tree_at(tmp_path, (tmp_path / "replica").as_uri(), database) as tree:
+        set_ahead(tree, 3_600_000)
+        first_ms = earliest_ms(tree)
+    assert first_ms is not None
+
+    with Service(tmp_path) as service, Account(service.url, key, database) as account:
+        create(account, "third")
+        later = (datetime.fromisoformat(moment(account)) + timedelta(minutes=1)).isoformat()
+        problem(account.post("/v1/restore", json={"at": later, "mode": "preview"}), 400, "invalid", "at")
+        done = restore(account, to_text(1000 * first_ms), "in_place")
+        assert contents(account) == ["first"]
+        restore(account, done["undo_at"], "in_place")
+        assert contents(account) == ["first", "second", "third"]
 
 
 def test_what_was_written_just_now_is_part_of_the_past(account: Account) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import configparser
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.launcher import environment_of
-from tests.service import ROOT
+from tests.service import ROOT, Service
 
 NAMES = st.sampled_from(
     [
@@ -35,6 +36,13 @@ def test_neither_knows_what_only_the_other_needs(environment: dict[str, str]) ->
     assert {name for name in replicator if name.startswith("ENGRAM_")} <= {"ENGRAM_MASTER_KEY", "ENGRAM_REPLICA_URL"}
     for name, value in environment.items():
         assert value in (gateway.get(name), replicator.get(name)) or name.startswith("AWS_")
+
+
+@pytest.mark.parametrize("module", ["gateway.main", "tenants.replica.main"])
+def test_a_crash_leaves_no_keys_on_the_disk(service: Service, module: str) -> None:
+    process = service.program(module)
+
+    assert process.rlimit(psutil.RLIMIT_CORE) == (0, 0)
 
 
 @pytest.mark.parametrize("program", ["fork_server", "embedder", "host"])

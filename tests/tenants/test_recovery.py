@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,8 +16,9 @@ from engine.link import Link
 from engine.protocol import ErrorCode, RemoteError
 from tenants.messages.replica import STAGING, RestoreDone
 from tenants.replica import layout
-from tenants.replica.history.timeline import moment_of
+from tenants.replica.history.timeline import earliest_ms
 from tests.tenants.conftest import OTHER, TENANT
+from tests.tenants.replica.histories import set_ahead
 from tests.tenants.replica.replicating import tree_at
 from tests.tenants.replicated_node import clients, contents, create, replicated_node, restore, shipped
 
@@ -114,20 +114,15 @@ async def test_a_restore_is_taken_back_where_the_clock_was_fast_and_is_set_back(
             await shipped(router, replica)
             await create(router, "two")
     with tree_at(data, objects.as_uri(), TENANT) as tree:
-        entries = list(tree.entries(layout.INCREMENTS))
-        for entry in entries:
-            with tree.open(entry.level, entry.min_txid, entry.max_txid) as (info, pieces):
-                body = b"".join(pieces)
-            tree.delete([entry])
-            tree.put(entry.level, entry.min_txid, entry.max_txid, body, replace(info, timestamp_ms=info.timestamp_ms + HOUR_MS))
-        first = moment_of(tree, entries[0])
-        assert first is not None
+        set_ahead(tree, HOUR_MS)
+        first_ms = earliest_ms(tree)
+    assert first_ms is not None
 
     with replicated_node(data, objects) as node:
         async with clients(node) as (router, replica):
             await create(router, "three")
             await shipped(router, replica)
-            done = await restore(replica, first.at_ms, "in_place")
+            done = await restore(replica, first_ms, "in_place")
             assert await contents(router) == {"one"}
             assert done.before_ms > time.time() * 1000
             await restore(replica, done.before_ms, "in_place")

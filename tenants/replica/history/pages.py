@@ -79,8 +79,8 @@ class PageFile:
     def apply(self, pieces: Iterable[bytes]) -> Header:
         """Apply a file and return its header; ``LtxError`` if it is none, or belongs to a database of another page size.
 
-        A file without pages changes nothing, whatever size it says: it is a fence between two owners. ``OSError`` (ENOSPC) when
-        it would take of the disk what must stay free: a stranger's database of zeros is as large as it says, and its files small.
+        A file without pages changes nothing, whatever size it says: it is a fence between two owners. ``OSError`` (ENOSPC)
+        when it would take of the disk what must stay free: of a stranger's gigabytes of zeros the files are small.
         """
         decoder = Decoder(database_bytes_max=self._database_bytes_max)
         header: Header | None = None

@@ -3,11 +3,13 @@ them, and what the database was after each."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
 from engine.ltx import Encoder, Header, database_checksum, page_checksum
+from tenants.replica.layout import INCREMENTS
 from tenants.replica.objects import ObjectStore
 from tenants.replica.tree import FileInfo, Tree
 from tests.tenants.replica.memory_store import MemoryStore
@@ -32,6 +34,16 @@ def tree_in_memory(spool: Path) -> tuple[Tree, MemoryStore]:
 def content(seed: int, size: int = PAGE) -> bytes:
     """Return a page that tells which it is."""
     return hashlib.sha256(str(seed).encode()).digest() * (size // 32)
+
+
+def set_ahead(tree: Tree, ahead_ms: int) -> None:
+    """Make a stored history one of a node whose clock was fast."""
+    for entry in list(tree.entries(INCREMENTS)):
+        with tree.open(entry.level, entry.min_txid, entry.max_txid) as (info, pieces):
+            body = b"".join(pieces)
+        tree.delete([entry])
+        later = dataclasses.replace(info, timestamp_ms=info.timestamp_ms + ahead_ms)
+        tree.put(entry.level, entry.min_txid, entry.max_txid, body, later)
 
 
 def ltx(header: Header, pages: Mapping[int, bytes]) -> bytes:

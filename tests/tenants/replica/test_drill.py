@@ -18,7 +18,7 @@ from tenants.replica.history.rebuild import Rebuilt
 from tenants.replica.layout import ltx_key
 from tenants.replica.links import LINKS_MAX, BrokenChain, check_links
 from tenants.replica.objects import StoreUnavailable
-from tenants.replica.sandboxed_check import CouldNotCheck, check_folder
+from tenants.replica.sandboxed_check import CouldNotCheck, check_folder, seconds_for
 from tests.tenants.replica.captured import CapturedDatabase
 from tests.tenants.replica.histories import BEGINNING_MS, TENANT, History, content, tree_in_memory
 
@@ -211,6 +211,12 @@ def test_a_database_whose_pages_are_wrong_is_found_though_all_checksums_agree(tm
     history.write({1: b"SQLite format 3\0" + content(1, 4096)[16:], 2: content(2, 4096)})
 
     assert "damaged" in drill(tree, tmp_path / "staging", random=Random(1)).error
+
+
+def test_a_small_database_does_not_keep_the_others_for_hours() -> None:
+    """An engine that was taken over may leave one whose check never ends."""
+    assert seconds_for(0) <= seconds_for(10 * 2**20) < 600
+    assert seconds_for(50 * 10**9) >= 3600
 
 
 def test_a_folder_without_a_verdict(tmp_path: Path) -> None:
