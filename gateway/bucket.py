@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from engine.layout import TENANT
 from tenants.replica.history.failures import BrokenHistory
 from tenants.replica.objects import ObjectStore, StoreRefused, StoreUnavailable
+from tenants.replica.sealing import KeyUnavailable
 from tenants.replica.settings import ReplicatorSettings, SettingsFault
 from tenants.replica.stores import StoreUrlError, open_store
 from tenants.replica.tree import NotOurs
@@ -29,12 +30,12 @@ def opened(environment: Mapping[str, str]) -> Iterator[tuple[ObjectStore, bytes 
             raise Failed("ENGRAM_REPLICA_URL says where the object store is")
         with contextlib.closing(open_store(settings.url, environment)) as store:
             yield store, settings.master_key
+    except (SettingsFault, StoreUrlError, KeyUnavailable, NotOurs, BrokenHistory) as error:
+        raise Failed(str(error) or type(error).__name__) from error
     except StoreUnavailable as error:
         raise Failed(f"the object store can't be reached: {str(error) or type(error).__name__}") from error
     except StoreRefused as error:
         raise Failed(f"the object store refuses us: {str(error) or type(error).__name__}") from error
-    except (SettingsFault, StoreUrlError, NotOurs, BrokenHistory) as error:
-        raise Failed(str(error) or type(error).__name__) from error
 
 
 def check_database(name: str) -> None:

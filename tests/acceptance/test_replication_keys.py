@@ -116,3 +116,28 @@ def test_what_is_not_there_is_given_no_keys(objects: Objects) -> None:
     assert refused.exit_code == 1
     assert f"the store has nothing of {stranger}" in refused.output
     assert stranger not in objects.engram("rotate-keys").output
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"ENGRAM_MASTER_KEY": base64.b64encode(NEW_MASTER).decode()}, "Error: the keys of "),
+        (
+            {
+                "ENGRAM_REPLICA_URL": "s3://engram-tests/none?endpoint=http://127.0.0.1:1&region=us-east-1",
+                "AWS_ACCESS_KEY_ID": "tests",
+                "AWS_SECRET_ACCESS_KEY": "not-a-secret",
+            },
+            "Error: the object store can't be reached",
+        ),
+    ],
+)
+def test_what_is_in_the_way_is_said_in_one_line(
+    objects: Objects, tmp_path: Path, environment: dict[str, str], words: str
+) -> None:
+    refused = objects.engram("restore", TENANTS[0], "--to", str(tmp_path / "memory.db"), **environment)
+
+    assert refused.exit_code == 1
+    assert refused.output.startswith(words)
+    assert refused.output.count("\n") == 1
+    assert not (tmp_path / "memory.db").exists()
