@@ -104,6 +104,10 @@ class Recovery:
         with self._alone(principal.tenant):
             after_txid = await self._check(principal, at, even_damaged=True)
             done = await self._restore(principal, at, "in_place", after_txid=after_txid)
+            try:
+                await self._carry_away(principal.tenant)
+            except RemoteError as error:  # it is done, and carried away later
+                _log.warning("restored_but_not_replicated", tenant=principal.tenant, error=str(error.code))
             _log.info("restored_in_place", tenant=principal.tenant, restored_to_ms=done.restored_to_ms, txid=done.txid)
             return done
 
@@ -185,10 +189,10 @@ class Recovery:
                         fork, FORGET, Forget(purges=piece.purges), caller=caller(principal), deadline_ms=DEADLINE_MAX_MS
                     )
 
-    async def _carry_away(self, fork: str) -> None:
-        """Return when the fork is in the object store as it is now: lost with this disk, it comes back, and comes back so."""
-        txid = await self._flush(fork)
-        await self._replicator.call("wait", WaitReplicated(fork, txid), result_type=Replicated, deadline_ms=DEADLINE_MAX_MS)
+    async def _carry_away(self, tenant: str) -> None:
+        """Return when what was restored is in the object store: lost with this disk, it comes back, and comes back so."""
+        txid = await self._flush(tenant)
+        await self._replicator.call("wait", WaitReplicated(tenant, txid), result_type=Replicated, deadline_ms=DEADLINE_MAX_MS)
 
     @contextlib.contextmanager
     def _alone(self, tenant: str) -> Iterator[None]:
