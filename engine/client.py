@@ -66,7 +66,7 @@ class Client:
         except BaseException as error:
             client.abort()
             if isinstance(error, OSError):
-                raise RemoteError(ErrorCode.UNAVAILABLE, f"nobody answers at {path.name}") from error
+                raise RemoteError(ErrorCode.UNAVAILABLE, "this part of the service does not answer") from error
             raise
         return client
 
