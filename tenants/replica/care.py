@@ -52,13 +52,16 @@ class Care:
         random: Random | None = None,
         wall: Callable[[], float] = time.time,
         check: Callable[[Path], CheckReport] = check_folder,
+        store_ms: Callable[[], float | None] = lambda: None,
     ) -> None:
+        """``store_ms`` returns what the store's clock says, in milliseconds since 1970, as far as it is known."""
         self._staging = Staging(data_folder)
         self._staging_folder = data_folder / STAGING
         self._spool = data_folder / "spool"
         self._random = random or SystemRandom()
         self._wall = wall
         self._check = check
+        self._store_ms = store_ms
 
     def now_ms(self) -> int:
         """Return the time in milliseconds since 1970."""
@@ -105,10 +108,15 @@ class Care:
         return Proof(report=report, snapshot_at=snapshot_at)
 
     def expire(self, tree: Tree, retention_s: int | None) -> None:
-        """Give up what the plan no longer looks back to, as far as a snapshot that is old enough lets go of it."""
+        """Give up what the plan no longer looks back to, as far as a snapshot that is old enough lets go of it.
+
+        By the earlier of two clocks, ours and the store's: one that is days fast would give up days.
+        """
         if retention_s is None:
             return  # nobody has said yet
-        removed = retention.expire(tree, self.now_ms() - kept_ms(retention_s))
+        store_ms = self._store_ms()
+        now_ms = self.now_ms() if store_ms is None else min(self.now_ms(), int(store_ms))
+        removed = retention.expire(tree, now_ms - kept_ms(retention_s))
         if removed:
             _log.info("expired", tenant=tree.tenant, files=removed)
 

@@ -20,6 +20,7 @@ from tenants.replica import parcel
 from tenants.replica.admissions import Admissions
 from tenants.replica.backoff import Breaker
 from tenants.replica.backups import Ledger
+from tenants.replica.care import Care
 from tenants.replica.control import Control
 from tenants.replica.discovery import Discovery, with_files
 from tenants.replica.figures import Figures
@@ -78,7 +79,8 @@ class Replication:
         self.shipping = Shipping(self.admissions, steps, self._breaker, self._figures)
         self.discovery = Discovery(settings.data_folder, self.shipping.look)
         steps.about_to_look, steps.is_live = self.discovery.arm, self.discovery.is_live
-        self.maintenance = Maintenance(self.trees, self.admissions, self.shipping, settings.data_folder)
+        care = Care(settings.data_folder, store_ms=lease.store_ms)
+        self.maintenance = Maintenance(self.trees, self.admissions, self.shipping, settings.data_folder, care=care)
         self.ledger = Ledger(
             settings.data_folder, self._store, self.trees, self.shipping, asking, add_proofs=self.maintenance.add_proofs
         )

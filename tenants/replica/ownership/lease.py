@@ -135,13 +135,13 @@ class NodeLease:
         found = read_lease(self._store, node)
         if found is None or found[0].released:
             return True
-        now_ms = self._store_ms()
+        now_ms = self.store_ms()
         theirs = self._modified_ms(node)  # after that: what is read now may be renewed while we reckon
         if now_ms is None or theirs is None:
             return theirs is None and now_ms is not None
         return now_ms - theirs > (found[0].ttl_s + CLOCK_ALLOWANCE_S) * 1000
 
-    def _store_ms(self) -> float | None:
+    def store_ms(self) -> float | None:
         """Return what the store's clock says at least, from when it took this lease; ``None`` when that is gone."""
         ours = self._modified_ms(self.node)
         answered_at = self._answered_at

@@ -37,9 +37,16 @@ class Days:
 
     def __init__(self, data: Path, replication: Replication) -> None:
         self.later_s = 0.0
+        self.store_ms: float | None = None
         self.problems: list[str] = []
         self.replication = replication
-        care = Care(data, random=Random(1), wall=lambda: time.time() + self.later_s, check=self._check)
+        care = Care(
+            data,
+            random=Random(1),
+            wall=lambda: time.time() + self.later_s,
+            check=self._check,
+            store_ms=lambda: self.store_ms,
+        )
         self.maintenance = Maintenance(replication.trees, replication.admissions, replication.shipping, data, care=care)
 
     def _check(self, _: Path) -> CheckReport:
@@ -164,6 +171,23 @@ async def test_what_is_too_old_goes_though_nothing_changes_any_more(tmp_path: Pa
             await node.next_day()
         assert node.levels() == {0: [(4, 4)], 9: [(1, 4)]}
         assert await node.next_day() == 0
+
+
+async def test_a_clock_that_is_days_fast_gives_nothing_up(tmp_path: Path, writer: Writer) -> None:
+    async with days(tmp_path) as node:
+        node.store_ms = time.time() * 1000
+        await node.maintenance.set_retention({TENANT: 3600})
+        for _ in range(3):
+            await node.ship(writer, 1)
+            await node.look()
+            await node.next_day()
+        assert len(node.levels()[0]) == 3
+
+        node.store_ms = None
+        await node.ship(writer, 1)
+        await node.look()
+        await node.next_day()
+        assert len(node.levels()[0]) == 1
 
 
 async def test_a_drill_that_fails_alarms_gives_nothing_up_and_is_made_again(tmp_path: Path, writer: Writer) -> None:
