@@ -17,7 +17,7 @@ from tenants.replica.history import timeline
 from tenants.replica.objects import ObjectStore, StoreRefused, StoreUnavailable
 from tenants.replica.outbox import Listing
 from tenants.replica.ownership.head import Head, find_head
-from tenants.replica.shipping import Shipping
+from tenants.replica.shipping.shipping import Shipping
 from tenants.replica.trees import Trees
 from tenants.untrusted import Folder, Refused
 

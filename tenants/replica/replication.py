@@ -16,23 +16,23 @@ import structlog
 
 from engine.link import Link
 from tenants.messages.replica import ReplicaStatus
-from tenants.replica import parcel
-from tenants.replica.admissions import Admissions
 from tenants.replica.backoff import Breaker
 from tenants.replica.backups import Ledger
-from tenants.replica.care import Care
 from tenants.replica.control import Control
-from tenants.replica.discovery import Discovery, with_files
-from tenants.replica.figures import Figures
-from tenants.replica.maintenance import Maintenance
+from tenants.replica.maintenance.care import Care
+from tenants.replica.maintenance.schedule import Maintenance
+from tenants.replica.ownership.admissions import Admissions
 from tenants.replica.ownership.lease import NodeLease
-from tenants.replica.recovery import Recovery
+from tenants.replica.ownership.tenure import Tenure
+from tenants.replica.recovery.recovery import Recovery
 from tenants.replica.settings import ReplicatorSettings, node_id
-from tenants.replica.shipper import Shipper
-from tenants.replica.shipping import AT_ONCE, Shipping
-from tenants.replica.steps import Steps
+from tenants.replica.shipping import parcel
+from tenants.replica.shipping.discovery import Discovery, with_files
+from tenants.replica.shipping.figures import Figures
+from tenants.replica.shipping.shipper import Shipper
+from tenants.replica.shipping.shipping import AT_ONCE, Shipping
+from tenants.replica.shipping.steps import Steps
 from tenants.replica.stores import open_store
-from tenants.replica.tenure import Tenure
 from tenants.replica.trees import Trees
 
 _log = structlog.get_logger()

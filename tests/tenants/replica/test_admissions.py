@@ -11,9 +11,9 @@ import pytest
 from engine.captured import CAPTURED_FILE, FILE_BYTES, Position, encode_slot
 from engine.layout import tenant_folder
 from engine.ltx import file_name
-from tenants.replica.local import read_local
 from tenants.replica.objects import StoreUnavailable
 from tenants.replica.ownership.admission import Moved
+from tenants.replica.ownership.local import read_local
 from tenants.untrusted import Refused
 from tests.tenants.conftest import TENANT
 from tests.tenants.replica.fault_proxy import Fault, FaultProxy

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from engine.layout import tenant_folder
-from tenants.replica import discovery as module
-from tenants.replica.discovery import Discovery, with_files
-from tenants.replica.inotify import Inotify
+from tenants.replica.shipping import discovery as module
+from tenants.replica.shipping.discovery import Discovery, with_files
+from tenants.replica.shipping.inotify import Inotify
 from tests.tenants.conftest import OTHER, TENANT
 from tests.tenants.replica.outboxes import Writer
 

@@ -12,13 +12,13 @@ from engine.catalogue.lifecycle import CheckReport
 from engine.catalogue.memory import MemoryCreate
 from engine.protocol import Request
 from engine.tools.memory import create
-from tenants.replica.care import Care
-from tenants.replica.drill import DrillReport, drill, read_verified, verified_key
 from tenants.replica.history.rebuild import Rebuilt
 from tenants.replica.layout import ltx_key
-from tenants.replica.links import LINKS_MAX, BrokenChain, check_links
+from tenants.replica.maintenance.care import Care
+from tenants.replica.maintenance.drill import DrillReport, drill, read_verified, verified_key
+from tenants.replica.maintenance.links import LINKS_MAX, BrokenChain, check_links
+from tenants.replica.maintenance.sandboxed_check import CouldNotCheck, check_folder, seconds_for
 from tenants.replica.objects import StoreUnavailable
-from tenants.replica.sandboxed_check import CouldNotCheck, check_folder, seconds_for
 from tests.tenants.replica.captured import CapturedDatabase
 from tests.tenants.replica.histories import BEGINNING_MS, TENANT, History, content, tree_in_memory
 

@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 
 from engine.catalogue.lifecycle import CheckReport
 from tenants.messages.replica import Backups, ReplicaStatus
-from tenants.replica import daily
-from tenants.replica.care import Care
-from tenants.replica.daily import DAY_MS
 from tenants.replica.layout import ltx_key, owner_key
-from tenants.replica.maintenance import Maintenance
+from tenants.replica.maintenance import daily
+from tenants.replica.maintenance.care import Care
+from tenants.replica.maintenance.daily import DAY_MS
+from tenants.replica.maintenance.schedule import Maintenance
+from tenants.replica.maintenance.upkeep import Records, Upkeep
 from tenants.replica.ownership.lease import NodeLease
 from tenants.replica.ownership.owner import Owner
 from tenants.replica.replication import Replication
-from tenants.replica.upkeep import Records, Upkeep
 from tests.tenants.conftest import OTHER, TENANT
 from tests.tenants.replica.outboxes import Writer
 from tests.tenants.replica.replicating import replicating

@@ -9,7 +9,7 @@ import pytest
 
 from engine.protocol import ErrorCode, RemoteError
 from tenants.messages.replica import Restore
-from tenants.replica import recovery
+from tenants.replica.recovery import recovery
 from tests.tenants.conftest import TENANT
 from tests.tenants.replica.outboxes import Writer
 from tests.tenants.replica.replicating import replicating

@@ -11,12 +11,13 @@ import pytest
 from engine.ltx import file_name
 from engine.ltx.limits import TIMESTAMP_MS_MAX
 from engine.protocol import ErrorCode, RemoteError
-from tenants.replica import outbox, steps
-from tenants.replica.figures import Figures
+from tenants.replica import outbox
 from tenants.replica.history.rebuild import rebuild
 from tenants.replica.history.timeline import moment_of
 from tenants.replica.layout import INCREMENTS
 from tenants.replica.replication import Replication
+from tenants.replica.shipping import steps
+from tenants.replica.shipping.figures import Figures
 from tests.tenants.conftest import OTHER, TENANT
 from tests.tenants.replica.fault_proxy import Fault, FaultProxy
 from tests.tenants.replica.outboxes import Writer

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenants.replica.backoff import CAP_S, FAILURES_IN_A_ROW, PROBE_CAP_S, Backoff, Breaker
-from tenants.replica.turns import Turns
+from tenants.replica.shipping.turns import Turns
 
 
 async def test_a_backlog_of_thousands_holds_up_nobodys_only_file() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from engine.catalogue.recovery import STAGED_DATABASE, STAGED_NOTE
 from tenants.messages.replica import STAGING
-from tenants.replica.staging import Staging
+from tenants.replica.recovery.staging import Staging
 
 
 @pytest.mark.parametrize(("left", "holds"), [((STAGED_NOTE, STAGED_DATABASE), True), ((STAGED_DATABASE,), False), ((), False)])

@@ -19,14 +19,14 @@ from engine.protocol.errors import invalid
 from engine.protocol.limits import DEADLINE_MAX_MS
 from tenants.messages.host import Lend, Lent, Replace, Replaced
 from tenants.messages.replica import Prepare, Prepared, Restore, RestoreDone
-from tenants.replica.admissions import Admissions
 from tenants.replica.layout import INCREMENTS
 from tenants.replica.objects import StoreRefused, StoreUnavailable
-from tenants.replica.preparation import Preparation
-from tenants.replica.rebuilding import Rebuilding, Staged, Wanted
-from tenants.replica.recovery_errors import told
-from tenants.replica.shipping import Shipping
-from tenants.replica.staging import Staging
+from tenants.replica.ownership.admissions import Admissions
+from tenants.replica.recovery.errors import told
+from tenants.replica.recovery.preparation import Preparation
+from tenants.replica.recovery.rebuilding import Rebuilding, Staged, Wanted
+from tenants.replica.recovery.staging import Staging
+from tenants.replica.shipping.shipping import Shipping
 from tenants.replica.tree import NotOurs
 from tenants.replica.trees import Trees
 

@@ -17,16 +17,16 @@ import structlog
 
 from engine.protocol import RemoteError
 from tenants.messages.replica import Backups, ReplicaStatus
-from tenants.replica import daily
-from tenants.replica.admissions import Admissions
-from tenants.replica.care import Care, kept_ms
-from tenants.replica.drill import read_verified
 from tenants.replica.history import levels
+from tenants.replica.maintenance import daily
+from tenants.replica.maintenance.care import Care, kept_ms
+from tenants.replica.maintenance.drill import read_verified
+from tenants.replica.maintenance.upkeep import Records, Upkeep
 from tenants.replica.objects import StoreRefused, StoreUnavailable
 from tenants.replica.ownership.admission import Admission, Erased, Moved
-from tenants.replica.shipping import Shipping
+from tenants.replica.ownership.admissions import Admissions
+from tenants.replica.shipping.shipping import Shipping
 from tenants.replica.trees import Trees
-from tenants.replica.upkeep import Records, Upkeep
 from tenants.untrusted import Refused
 
 _log = structlog.get_logger()

@@ -19,7 +19,7 @@ from tenants.replica.layout import INCREMENTS
 from tenants.replica.objects import ObjectExists
 from tenants.replica.outbox import Listing, OutboxFile
 from tenants.replica.ownership.head import Head
-from tenants.replica.parcel import Parcel, Reading
+from tenants.replica.shipping.parcel import Parcel, Reading
 from tenants.replica.tree import FileInfo, NotOurs
 from tenants.replica.trees import Trees
 from tenants.untrusted import Folder, Refused

@@ -23,9 +23,9 @@ from engine.catalogue.recovery import STAGED_DATABASE
 from tenants.replica import layout
 from tenants.replica.history import timeline
 from tenants.replica.history.rebuild import BrokenHistory, NothingToRestore, Rebuilt, rebuild
-from tenants.replica.links import BrokenChain, check_links
+from tenants.replica.maintenance.links import BrokenChain, check_links
+from tenants.replica.maintenance.sandboxed_check import CouldNotCheck, check_folder
 from tenants.replica.objects import ObjectMissing
-from tenants.replica.sandboxed_check import CouldNotCheck, check_folder
 from tenants.replica.tree import NotOurs, Tree
 
 _VERIFIED_BYTES_MAX = 16 * 1024

@@ -14,7 +14,7 @@ import structlog
 
 from engine.catalogue.recovery import STAGED_DATABASE, RestoreNote
 from tenants.replica.history.rebuild import Rebuilt, rebuild
-from tenants.replica.staging import Staging
+from tenants.replica.recovery.staging import Staging
 from tenants.replica.trees import Trees
 
 _log = structlog.get_logger()

@@ -16,12 +16,12 @@ import structlog
 
 from engine.catalogue.lifecycle import CheckReport
 from tenants.messages.replica import STAGING
-from tenants.replica.drill import DrillReport, drill
 from tenants.replica.history import retention, snapshots
 from tenants.replica.history.compaction import compact
 from tenants.replica.history.rebuild import BrokenHistory, Rebuilt
-from tenants.replica.sandboxed_check import check_folder
-from tenants.replica.staging import Staging
+from tenants.replica.maintenance.drill import DrillReport, drill
+from tenants.replica.maintenance.sandboxed_check import check_folder
+from tenants.replica.recovery.staging import Staging
 from tenants.replica.tree import NotOurs, Tree
 
 _log = structlog.get_logger()

@@ -12,14 +12,14 @@ from pathlib import Path
 
 from engine.layout import tenant_folder
 from engine.protocol.errors import moved
-from tenants.replica.admissions import Admissions
 from tenants.replica.backoff import Breaker
-from tenants.replica.figures import Figures
 from tenants.replica.ownership.admission import Admission
+from tenants.replica.ownership.admissions import Admissions
 from tenants.replica.ownership.head import Head
-from tenants.replica.standing import Standing
-from tenants.replica.steps import Steps
-from tenants.replica.turns import Turns
+from tenants.replica.shipping.figures import Figures
+from tenants.replica.shipping.standing import Standing
+from tenants.replica.shipping.steps import Steps
+from tenants.replica.shipping.turns import Turns
 
 AT_ONCE = 32
 """Files on their way. A store that takes 50 ms for one then takes 640 a second of this node."""

@@ -16,12 +16,12 @@ import structlog
 
 from engine.layout import tenant_folder
 from tenants.replica.backoff import Breaker
-from tenants.replica.local import read_local
 from tenants.replica.objects import StoreRefused, StoreUnavailable
 from tenants.replica.ownership.admission import Admission, Local, admit
+from tenants.replica.ownership.local import read_local
+from tenants.replica.ownership.tenure import Tenure
 from tenants.replica.sealing import KeyUnavailable
 from tenants.replica.shared_work import SharedWork
-from tenants.replica.tenure import Tenure
 from tenants.replica.trees import Trees
 from tenants.untrusted import Refused
 

@@ -24,15 +24,15 @@ from engine.layout import tenant_folder
 from engine.protocol import ErrorCode, RemoteError
 from engine.protocol.errors import database_corrupt
 from tenants.messages.replica import Prepared
-from tenants.replica.admissions import Admissions
 from tenants.replica.history.failures import NothingToRestore
-from tenants.replica.local import read_local
 from tenants.replica.objects import StoreRefused, StoreUnavailable
 from tenants.replica.ownership.admission import Admission
-from tenants.replica.rebuilding import Rebuilding, Wanted
-from tenants.replica.recovery_errors import told
+from tenants.replica.ownership.admissions import Admissions
+from tenants.replica.ownership.local import read_local
+from tenants.replica.recovery.errors import told
+from tenants.replica.recovery.rebuilding import Rebuilding, Wanted
+from tenants.replica.recovery.staging import Staging
 from tenants.replica.shared_work import SharedWork
-from tenants.replica.staging import Staging
 from tenants.untrusted import Folder, Refused
 
 _log = structlog.get_logger()

@@ -16,16 +16,16 @@ import structlog
 from engine.link import Link
 from engine.protocol import RemoteError
 from tenants.messages.host import Ensure, Ensured, Held, Hold, Release
-from tenants.replica.admissions import Admissions
 from tenants.replica.backoff import Breaker
-from tenants.replica.figures import Figures
 from tenants.replica.objects import StoreRefused, StoreUnavailable
 from tenants.replica.outbox import OutboxFile
 from tenants.replica.ownership.admission import Admission
+from tenants.replica.ownership.admissions import Admissions
 from tenants.replica.ownership.owner import Erased, Moved
 from tenants.replica.sealing import KeyUnavailable
-from tenants.replica.shipper import Fenced, Shipper
-from tenants.replica.standing import Standing
+from tenants.replica.shipping.figures import Figures
+from tenants.replica.shipping.shipper import Fenced, Shipper
+from tenants.replica.shipping.standing import Standing
 from tenants.untrusted import Refused
 
 _log = structlog.get_logger()

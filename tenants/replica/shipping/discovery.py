@@ -20,7 +20,8 @@ from typing import Self
 import structlog
 
 from engine.layout import TENANT, tenant_folder
-from tenants.replica.inotify import (
+from tenants.replica.outbox import OUTBOX
+from tenants.replica.shipping.inotify import (
     IN_CREATE,
     IN_DELETE,
     IN_IGNORED,
@@ -30,7 +31,6 @@ from tenants.replica.inotify import (
     IN_Q_OVERFLOW,
     Inotify,
 )
-from tenants.replica.outbox import OUTBOX
 from tenants.untrusted import Folder, Refused
 
 _log = structlog.get_logger()

@@ -1,0 +1,1 @@
+"""Carries files from the outboxes into the object store, each tenant in its order and its turn."""
